@@ -1,0 +1,246 @@
+"""Labelled clips -> episodes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EPISODES_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """The size of an episode.
+
+    Attributes:
+        n_way: classes in an episode, at least 2.
+        k_shot: support clips of each class.
+        n_query: query clips of each class.
+        query_alpha: None for the usual balanced queries. A positive number draws the class shares of the
+            `n_way * n_query` queries from a symmetric Dirichlet distribution with this concentration: a stress test
+            for scopes that let queries see each other (Veilleux et al., "Realistic evaluation of transductive
+            few-shot learning", NeurIPS 2021, uses 2).
+    """
+
+    n_way: int = 5
+    k_shot: int = 1
+    n_query: int = 1
+    query_alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_way", 2), ("k_shot", 1), ("n_query", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; an episode needs at least {least}")
+        if self.query_alpha is not None and self.query_alpha <= 0:
+            raise ValueError(f"query_alpha is {self.query_alpha}; a Dirichlet concentration is above 0")
+
+    @property
+    def clips_needed(self) -> int:
+        """Clips that each class must have: with unbalanced queries one class may get all of them."""
+        return self.k_shot + self.n_query * (1 if self.query_alpha is None else self.n_way)
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One few-shot task: LongTensors of clip indices and labels, class after class.
+
+    Attributes:
+        support: (n_way * k_shot,) clip indices.
+        query: (Q,) clip indices, none of them in `support`; Q = n_way * n_query.
+        support_labels: (n_way * k_shot,) in 0..n_way-1.
+        query_labels: (Q,) in 0..n_way-1.
+        classes: (n_way,) data set class of each label.
+    """
+
+    support: Tensor
+    query: Tensor
+    support_labels: Tensor
+    query_labels: Tensor
+    classes: Tensor
+
+    @property
+    def clips(self) -> Tensor:
+        """(B,) indices of all clips, the support first."""
+        return torch.cat([self.support, self.query])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_way, k_shot, Q)."""
+        return len(self.classes), len(self.support) // len(self.classes), len(self.query)
+
+
+class EpisodeSampler:
+    """Draws episodes from labels; episode i depends on (seed, i) alone.
+
+    So a list may be cut over workers and devices: `sampler[i]` is the same episode everywhere, and a slice is a list.
+    NumPy may change its random streams between versions; `save_episodes` keeps a list for good.
+
+    Args:
+        labels: data set class of each clip.
+        spec: size of an episode.
+        n_episodes: length of the list.
+        seed: 0 or above.
+        class_names: used to name classes in error messages.
+
+    Raises:
+        ValueError: if there are fewer classes than `n_way`, or a class has fewer clips than an episode may need.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        spec: EpisodeSpec,
+        n_episodes: int,
+        seed: int,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        if n_episodes < 1 or seed < 0:
+            raise ValueError(f"n_episodes is {n_episodes} and seed {seed}; they must be at least 1 and 0")
+        self.labels, self.spec, self.n_episodes, self.seed = np.asarray(labels, dtype=np.int64), spec, n_episodes, seed
+        self.class_ids = np.unique(self.labels)
+        self._clips_of = {c: np.flatnonzero(self.labels == c) for c in self.class_ids.tolist()}
+        if len(self.class_ids) < spec.n_way:
+            raise ValueError(f"n_way is {spec.n_way} but the labels hold {len(self.class_ids)} classes")
+        for c, members in self._clips_of.items():
+            if len(members) < spec.clips_needed:
+                name = f"{c} ({class_names[c]})" if class_names is not None else str(c)
+                raise ValueError(
+                    f"class {name} has {len(members)} clips; an episode of {spec.k_shot} shots and {spec.n_query} "
+                    f"queries a class needs {spec.clips_needed}"
+                )
+
+    def __len__(self) -> int:
+        return self.n_episodes
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[i] for i in range(self.n_episodes))
+
+    def __getitem__(self, i: int | slice) -> Episode | list[Episode]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(self.n_episodes))]
+        if not -self.n_episodes <= i < self.n_episodes:
+            raise IndexError(f"episode {i} of a list of {self.n_episodes}")
+        rng = np.random.default_rng((self.seed, i % self.n_episodes))
+        n_way, k_shot = self.spec.n_way, self.spec.k_shot
+        classes = rng.permutation(self.class_ids)[:n_way]
+        counts = self._query_counts(rng)
+        drawn = [
+            rng.permutation(self._clips_of[c])[: k_shot + n]
+            for c, n in zip(classes.tolist(), counts.tolist(), strict=True)
+        ]
+        return Episode(
+            support=torch.from_numpy(np.concatenate([clips[:k_shot] for clips in drawn])),
+            query=torch.from_numpy(np.concatenate([clips[k_shot:] for clips in drawn])),
+            support_labels=torch.from_numpy(np.repeat(np.arange(n_way), k_shot)),
+            query_labels=torch.from_numpy(np.repeat(np.arange(n_way), counts)),
+            classes=torch.from_numpy(classes),
+        )
+
+    def _query_counts(self, rng: np.random.Generator) -> np.ndarray:
+        """Queries of each class, (n_way,)."""
+        n_way, n_query = self.spec.n_way, self.spec.n_query
+        if self.spec.query_alpha is None:
+            return np.full(n_way, n_query)
+        return rng.multinomial(n_way * n_query, rng.dirichlet([self.spec.query_alpha] * n_way))
+
+
+Episodes = EpisodeSampler | Sequence[Episode]
+
+
+def check_disjoint(**splits: Sequence[str]) -> None:
+    """Refuses splits that share a class: `check_disjoint(train=train.class_names, test=test.class_names)`.
+
+    Raises:
+        ValueError: names the two splits and the classes that are in both.
+    """
+    names = list(splits)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            shared = sorted(set(splits[first]) & set(splits[second]))
+            if shared:
+                raise ValueError(f"{first} and {second} classes must not overlap, but both hold {', '.join(shared)}")
+
+
+def episode_hash(episodes: Iterable[Episode]) -> str:
+    """16 hexadecimal digits that stand for exactly these episodes in this order; results quote them."""
+    digest = hashlib.sha256()
+    for episode in episodes:
+        for part in (episode.classes, episode.support, episode.query, episode.query_labels):
+            digest.update(f"{part.tolist()}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _identity(clips: Sequence[int] | object) -> dict[str, str | None]:
+    """What a list was made for: the labels always, the data set's fingerprint where there is one."""
+    labels = [int(c) for c in getattr(clips, "labels", clips)]
+    return {
+        "labels": hashlib.sha256(str(labels).encode()).hexdigest()[:16],
+        "fingerprint": getattr(clips, "fingerprint", None),
+    }
+
+
+def save_episodes(path: str | Path, episodes: Episodes, clips: Sequence[int] | object) -> str:
+    """Writes a list of episodes as JSON and returns its hash.
+
+    Args:
+        path: the file, replaced in one step.
+        episodes: a sampler or a list.
+        clips: the labelled clips that the indices point into, or their labels alone.
+    """
+    spec = asdict(episodes.spec) if isinstance(episodes, EpisodeSampler) else None
+    rows = [[e.classes.tolist(), e.support.tolist(), e.query.tolist()] for e in episodes]
+    digest = episode_hash(episodes)
+    head = {"format": EPISODES_FORMAT, "hash": digest, **_identity(clips), "spec": spec}
+    write_json(path, {**head, "columns": ["classes", "support", "query"], "episodes": rows})
+    return digest
+
+
+def load_episodes(path: str | Path, clips: Sequence[int] | object) -> list[Episode]:
+    """Reads a list that `save_episodes` wrote.
+
+    Raises:
+        ValueError: if the file was made for other clips or labels, is damaged, or has a newer format.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        version = data["format"]
+        if version > EPISODES_FORMAT:
+            raise ValueError(f"{path} has format {version}; this version reads up to {EPISODES_FORMAT}: please upgrade")
+        made_for, rows, digest = {k: data[k] for k in ("labels", "fingerprint")}, data["episodes"], data["hash"]
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a list of episodes ({error!r})") from error
+    given = _identity(clips)
+    if any(made_for[key] and given[key] and made_for[key] != given[key] for key in given):
+        raise ValueError(f"{path} was made for other clips or labels ({made_for}, here {given})")
+    labels = torch.tensor([int(c) for c in getattr(clips, "labels", clips)])
+    episodes = [_rebuild(labels, *row) for row in rows]
+    if episode_hash(episodes) != digest:
+        raise ValueError(f"{path} is damaged: its episodes hash to {episode_hash(episodes)}, not to {digest}")
+    return episodes
+
+
+def _rebuild(labels: Tensor, classes: list[int], support: list[int], query: list[int]) -> Episode:
+    place = torch.full((int(labels.max()) + 1,), -1)
+    place[torch.tensor(classes)] = torch.arange(len(classes))
+    support, query = torch.tensor(support), torch.tensor(query)
+    return Episode(support, query, place[labels[support]], place[labels[query]], torch.tensor(classes))
+
+
+def write_json(path: str | Path, data: dict) -> None:
+    """Writes JSON in one step: a reader finds the old file or the whole new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,150 @@
+"""Labelled clips -> episodes."""
+
+import json
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from taskadapter_lite.episodes import (
+    EpisodeSampler,
+    EpisodeSpec,
+    check_disjoint,
+    episode_hash,
+    load_episodes,
+    save_episodes,
+)
+
+LABELS = [c for c in range(7) for _ in range(6)]  # 7 classes of 6 clips
+
+
+def sampler(n_episodes=20, seed=0, labels=LABELS, **spec):
+    return EpisodeSampler(labels, EpisodeSpec(**spec), n_episodes, seed)
+
+
+def same(a, b):
+    return all(torch.equal(getattr(a, k), getattr(b, k)) for k in a.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("n_way, k_shot, n_query", [(5, 1, 1), (2, 3, 3), (7, 1, 5)])
+def test_an_episode_holds_what_its_size_says(n_way, k_shot, n_query):
+    for episode in sampler(n_way=n_way, k_shot=k_shot, n_query=n_query):
+        assert episode.shape == (n_way, k_shot, n_way * n_query)
+        assert len(set(episode.clips.tolist())) == n_way * (k_shot + n_query)  # no clip is in both
+        assert episode.support_labels.tolist() == [c for c in range(n_way) for _ in range(k_shot)]
+        assert episode.query_labels.tolist() == [c for c in range(n_way) for _ in range(n_query)]
+        for clip, label in zip(
+            episode.clips.tolist(),
+            episode.support_labels.tolist() + episode.query_labels.tolist(),
+            strict=True,
+        ):
+            assert LABELS[clip] == episode.classes[label]
+
+
+def test_episode_i_depends_on_seed_and_i_alone():
+    whole = list(sampler(20, seed=3))
+    assert all(same(whole[i], sampler(i + 1, seed=3)[i]) for i in (19, 0, 7))
+    assert all(same(a, b) for a, b in zip(whole[5:9], sampler(20, seed=3)[5:9], strict=True))
+    assert not same(whole[0], whole[1])
+    assert not same(whole[0], sampler(20, seed=4)[0])
+
+
+def test_every_class_and_clip_is_drawn_equally_often():
+    """3,000 episodes of 5 of 7 classes: a class in 2143 +- 25, a clip in the support of 357 +- 18 (one deviation)."""
+    support = torch.cat([e.support for e in sampler(3000)])
+    classes = Counter(LABELS[i] for i in support.tolist())
+    assert max(abs(classes[c] - 3000 * 5 / 7) for c in range(7)) < 5 * 25
+    clips = Counter(support.tolist())
+    assert max(abs(clips[i] - 3000 * 5 / 42) for i in range(42)) < 5 * 18
+
+
+def test_labels_may_have_gaps():
+    episode = sampler(labels=[9, 9, 4, 4, 4], n_way=2)[0]
+    assert sorted(episode.classes.tolist()) == [4, 9]
+
+
+def test_unbalanced_queries_keep_their_number_and_vary_in_shares():
+    """With a concentration of 2 over 2 classes, shares are Beta(2, 2): variance 1/20, against 0 when balanced."""
+    spec = {"n_way": 2, "k_shot": 1, "n_query": 2, "query_alpha": 2.0}
+    counts = torch.stack([e.query_labels.bincount(minlength=2) for e in sampler(2000, **spec)]).float()
+    assert (counts.sum(1) == 4).all()
+    expected = 4 * 0.25 + 4 * 3 * 0.05  # of a Beta-binomial count: n p q + n (n - 1) var(share)
+    assert counts[:, 0].var().item() == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        ({"n_way": 8}, "n_way is 8 but the labels hold 7 classes"),
+        ({"k_shot": 4, "n_query": 3}, "class 0 has 6 clips; an episode of 4 shots and 3 queries a class needs 7"),
+        ({"k_shot": 0}, "k_shot is 0"),
+        ({"n_way": 1}, "n_way is 1"),
+        ({"query_alpha": 0.0}, "concentration"),
+        ({"n_query": 2, "query_alpha": 1.0}, "needs 11"),
+    ],
+)
+def test_impossible_episodes_are_refused(spec, words):
+    with pytest.raises(ValueError, match=words):
+        sampler(**spec)
+
+
+def test_a_refusal_names_the_class():
+    with pytest.raises(ValueError, match=r"class 1 \(fall\) has 1 clips"):
+        EpisodeSampler([0, 0, 1], EpisodeSpec(n_way=2), 1, 0, class_names=["rise", "fall"])
+
+
+def test_ten_thousand_episodes_take_seconds():
+    labels = [i // 100 for i in range(2400)]
+    start = time.process_time()
+    assert sum(1 for _ in sampler(10_000, labels=labels)) == 10_000
+    assert time.process_time() - start < 8  # 1.1 s measured; the bound leaves room for a busy machine
+
+
+def test_overlapping_classes_are_refused():
+    check_disjoint(train=["a", "b"], val=["c"], test=["d"])
+    with pytest.raises(ValueError, match="train and test classes must not overlap, but both hold b"):
+        check_disjoint(train=["a", "b"], val=["c"], test=["b"])
+
+
+def test_a_saved_list_comes_back_with_its_hash(tmp_path):
+    path, episodes = tmp_path / "list.json", sampler(10, n_query=2)
+    digest = save_episodes(path, episodes, LABELS)
+    loaded = load_episodes(path, LABELS)
+    assert all(same(a, b) for a, b in zip(loaded, episodes, strict=True))
+    assert digest == episode_hash(loaded) == json.loads(path.read_text())["hash"]
+    assert [p.name for p in tmp_path.iterdir()] == ["list.json"]  # nothing is left beside it
+
+
+def test_the_hash_sees_order_and_content():
+    episodes = list(sampler(3))
+    assert len({episode_hash(e) for e in (episodes, episodes[::-1], episodes[:2], list(sampler(3, seed=1)))}) == 4
+
+
+def test_lists_for_other_clips_are_refused(tmp_path):
+    path = tmp_path / "list.json"
+    save_episodes(path, sampler(2), SimpleNamespace(labels=LABELS, fingerprint="abc"))
+    load_episodes(path, SimpleNamespace(labels=LABELS, fingerprint="abc"))
+    for other in (SimpleNamespace(labels=LABELS, fingerprint="abd"), LABELS[::-1]):
+        with pytest.raises(ValueError, match="other clips or labels"):
+            load_episodes(path, other)
+
+
+def test_damaged_and_newer_lists_are_refused(tmp_path):
+    path = tmp_path / "list.json"
+    save_episodes(path, sampler(2), LABELS)
+    data = json.loads(path.read_text())
+    first, second = data["episodes"][0][2][:2]
+    swapped = data["episodes"][0][2][:]
+    swapped[:2] = second, first
+    for change, words in [
+        ({"format": 99}, "format 99"),
+        ({"episodes": [[*data["episodes"][0][:2], swapped], *data["episodes"][1:]]}, "damaged"),
+    ]:
+        path.write_text(json.dumps({**data, **change}))
+        with pytest.raises(ValueError, match=words):
+            load_episodes(path, LABELS)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="not a list of episodes"):
+        load_episodes(path, LABELS)
