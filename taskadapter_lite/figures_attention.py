@@ -1,0 +1,232 @@
+"""Recorded attention weights -> maps over film strips, video-by-video matrices, mass on the own class.
+
+Task attention compares videos at one and the same place: token n of frame t in one video attends to token n of frame t
+in the others. At each of the T x h x w places a video therefore splits one unit of attention among the videos it may
+see; these figures draw the shares. A large share says that the frozen attention found similar content there, not that
+the prediction rests on it. Compare with untrained adapters and with a backbone of random weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from einops import rearrange
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from taskadapter_lite.figures_clips import OTHER, OWN, QUERY, as_array, as_frames, draw_strip, wrap
+
+GREY = np.array([0.299, 0.587, 0.114])  # luma of RGB (ITU-R BT.601)
+TINT = "OrRd"  # lightness falls steadily: readable in grey and by the colour-blind
+
+
+def token_maps(values: Any) -> np.ndarray:
+    """Values of one video's tokens (..., N), class token first, as maps (..., h, w) over its square grid of patches.
+
+    Raises:
+        ValueError: N - 1 is not a square.
+    """
+    values = as_array(values)
+    side = math.isqrt(values.shape[-1] - 1)
+    if side < 1 or side * side != values.shape[-1] - 1:
+        raise ValueError(
+            f"a class token and a square grid of patches need N = 1 + side**2 tokens, not {values.shape[-1]}"
+        )
+    return rearrange(values[..., 1:], "... (h w) -> ... h w", h=side)
+
+
+def lit_frames(clip: Any, maps: Any, vmax: float) -> np.ndarray:
+    """Frames (T, H, W, 3) in grey, tinted patch by patch by `maps` (T, h, w): untinted at 0, darkest red at `vmax`.
+
+    Patches are not smoothed: a map says nothing finer than a patch.
+    """
+    frames, maps = as_frames(clip) @ GREY, as_array(maps).astype(float)
+    _, H, W = frames.shape
+    rows, columns = np.arange(H) * maps.shape[1] // H, np.arange(W) * maps.shape[2] // W
+    tint = colormaps[TINT](np.clip(maps / vmax, 0, 1))[:, rows][:, :, columns, :3]
+    return tint * (0.3 + 0.7 * frames[..., None])
+
+
+def own_class_mass(weights: Any, labels: Any, n_support: int, tokens: slice = slice(1, None)) -> np.ndarray:
+    """Of the attention that each query pays to support videos, the share that goes to videos of its own class.
+
+    Args:
+        weights: (T, N, heads, B, B) task attention of one block, row attends to column, support first.
+        labels: (B,) label of every video in 0..n_way-1.
+        n_support: S, the first S of the B videos.
+        tokens: which tokens count; the patches by default, `slice(0, 1)` for the class token.
+
+    Returns:
+        (heads, Q) shares in [0, 1]; chance is 1 / n_way. nan where a query sees no support video (scope "split").
+    """
+    weights, labels = as_array(weights)[:, tokens], as_array(labels)
+    shares = weights.mean(axis=(0, 1))[:, n_support:, :n_support]  # (heads, Q, S)
+    own = labels[n_support:, None] == labels[None, :n_support]
+    total = shares.sum(-1)
+    return np.divide((shares * own).sum(-1), total, out=np.full_like(total, np.nan), where=total > 0)
+
+
+def query_maps(weights: Any, query: int, head: int | None = None) -> np.ndarray:
+    """Where a video attends in every other: (B, T, h, w) shares, that sum to 1 over the B videos at each place.
+
+    Args:
+        weights: (T, N, heads, B, B) task attention of one block.
+        query: the row, 0..B-1.
+        head: one head; the mean over heads by default.
+    """
+    rows = as_array(weights)[..., query, :]  # (T, N, heads, B)
+    rows = rows.mean(axis=2) if head is None else rows[:, :, head]
+    return token_maps(rearrange(rows, "t n b -> b t n"))
+
+
+def plot_cross_video_attention(
+    weights: Any,
+    clips: Any,
+    labels: Any,
+    class_names: Sequence[str],
+    query: int,
+    videos: Sequence[int] | None = None,
+    head: int | None = None,
+    token: tuple[int, int] | None = None,
+    vmax: float | None = None,
+    title: str | None = None,
+    figure: Figure | None = None,
+) -> np.ndarray:
+    """Where and when one query video attends in each video that it may see: the task attention of one block.
+
+    Top: the query. Below: one strip a video, own class first, the query itself last. At every place (frame, patch) the
+    query splits one unit of attention among these videos; the darker a patch, the larger its video's share. Right: the
+    share of each video over all places. Bottom: the same shares frame by frame. Dashed: equal shares for all.
+
+    Args:
+        weights: (T, N, heads, B, B) task attention of one block, from `record_attention`.
+        clips: (B, T, 3, H, W), uint8 or float RGB in [0, 1].
+        labels: (B,) label of every video in 0..n_way-1; class_names: n_way names.
+        query: which video asks, 0..B-1.
+        videos: which videos to draw, in this order; by default all that the query attends to.
+        head: one head; the mean over heads by default.
+        token: (t, n) a place to frame, n = 1.. is a patch; each strip then carries its share at that place.
+        vmax: the share drawn darkest; the largest drawn one by default. Give one value to compare two figures.
+        title: what the weights come from (model, block, scope).
+        figure: an empty figure to fill.
+
+    Returns:
+        Axes: the query, then one for each video, then the bars, then the frame-by-frame shares.
+
+    Read it down a column: the same place in all videos. Strips say nothing about other places, for task attention never
+    compares different places. A large share means similar content under the frozen attention, not that the prediction
+    rests on it. The class token takes part too and is not drawn.
+    """
+    maps, labels = query_maps(weights, query, head), as_array(labels)
+    visible = np.flatnonzero(maps.sum(axis=(1, 2, 3)) > 0)
+    chance = 1 / len(visible)
+    if videos is None:
+        videos = sorted(visible, key=lambda i: (i == query, labels[i] != labels[query], i))
+    vmax = vmax or float(maps[list(videos)].max())
+    figure, axes = _attention_axes(len(videos), as_array(clips).shape, figure)
+    T = maps.shape[1]
+
+    draw_strip(axes[0], as_frames(clips[query]))
+    _row_label(axes[0], class_names[labels[query]], "query", QUERY)
+    for ax, i in zip(axes[1:], videos, strict=False):
+        draw_strip(ax, lit_frames(clips[i], maps[i], vmax))
+        _row_label(ax, *_describe(i, query, labels, class_names))
+        if token is not None:
+            _frame_token(ax, token, maps[i])
+    for ax in axes[:-3]:
+        ax.set_xticks([])
+    axes[-3].set_xticks(range(T))
+    _share_bars(axes[-2], maps[list(videos)].mean(axis=(1, 2, 3)), [_colour(i, query, labels) for i in videos], chance)
+    _share_lines(axes[-1], maps.mean(axis=(2, 3)), labels, query, visible, chance)
+    heads = as_array(weights).shape[2]
+    which = f"mean of {heads} heads" if head is None else f"head {head} of {heads}"
+    axes[0].set_title(f"{title or 'Task attention of one query'}, {which}")
+    _share_scale(figure, vmax, chance)
+    return axes
+
+
+def _attention_axes(n_videos: int, shape: tuple[int, ...], figure: Figure | None) -> tuple[Figure, np.ndarray]:
+    T, H, W = shape[1], *shape[-2:]
+    row = 8.2 / T * H / W  # inches: the height of a strip
+    heights = [row, 0.12, *[row] * n_videos, 0.25, 1.1]
+    total = sum(heights) + 0.05 * len(heights) + 1.0
+    figure = figure or plt.figure()
+    figure.set_size_inches(12, total)
+    grid = figure.add_gridspec(
+        len(heights), 2, height_ratios=heights, width_ratios=[8.2, 1.7], hspace=0.06, wspace=0.04,
+        left=0.15, right=0.985, top=1 - 0.35 / total, bottom=0.5 / total,
+    )  # fmt: skip
+    strips = [figure.add_subplot(grid[0, 0])] + [figure.add_subplot(grid[2 + i, 0]) for i in range(n_videos)]
+    bars, lines = figure.add_subplot(grid[2 : 2 + n_videos, 1]), figure.add_subplot(grid[-1, 0])
+    return figure, np.array([*strips, bars, lines])
+
+
+def _describe(i: int, query: int, labels: np.ndarray, class_names: Sequence[str]) -> tuple[str, str, str]:
+    role = "the query itself" if i == query else "★ own class" if labels[i] == labels[query] else "other class"
+    return class_names[labels[i]], role, _colour(i, query, labels)
+
+
+def _colour(i: int, query: int, labels: np.ndarray) -> str:
+    return QUERY if i == query else OWN if labels[i] == labels[query] else OTHER
+
+
+def _row_label(ax: Axes, name: str, role: str, colour: str) -> None:
+    place = {"transform": ax.transAxes, "ha": "right", "color": colour}
+    ax.text(-0.012, 0.5, wrap(name, 20), va="bottom", fontweight="bold", fontsize=9, **place)
+    ax.text(-0.012, 0.46, role, va="top", fontsize=8.5, **place)
+
+
+def _frame_token(ax: Axes, token: tuple[int, int], maps: np.ndarray) -> None:
+    (t, n), (_, h, w) = token, maps.shape
+    row, column = divmod(n - 1, w)
+    corner = (t - 0.5 + column / w, -0.5 + row / h)
+    ax.add_patch(Rectangle(corner, 1 / w, 1 / h, fill=False, edgecolor="black", linewidth=2))
+    ax.text(t, 0.47, f"{100 * maps[t, row, column]:.0f}%", ha="center", va="bottom", fontsize=8, fontweight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85})  # fmt: skip
+
+
+def _share_bars(ax: Axes, shares: np.ndarray, colours: list[str], chance: float) -> None:
+    places = np.arange(len(shares))
+    ax.barh(places, 100 * shares, height=0.45, color=colours)
+    for y, share in zip(places, shares, strict=True):
+        ax.text(100 * share, y, f" {100 * share:.1f}%", va="center", fontsize=9)
+    ax.axvline(100 * chance, color="#555555", linestyle="--", linewidth=1)
+    ax.text(100 * chance, -0.52, "equal\nshares", ha="center", va="bottom", fontsize=8, color="#555555")
+    ax.set(ylim=(len(shares) - 0.5, -0.5), yticks=[], xlim=(0, 100 * max(shares.max(), chance) * 1.35))
+    ax.set_xlabel("share of attention (%)")
+    ax.spines["left"].set_color("#AAAAAA")
+
+
+def _share_lines(
+    ax: Axes, shares: np.ndarray, labels: np.ndarray, query: int, visible: np.ndarray, chance: float
+) -> None:
+    """Shares (B, T) frame by frame: mean over the videos of the own class, and over those of the other classes."""
+    T = shares.shape[1]
+    others = [i for i in visible if i != query]
+    own_rows = [i for i in others if labels[i] == labels[query]]
+    other_rows = [i for i in others if labels[i] != labels[query]]
+    if own_rows:
+        ax.plot(100 * shares[own_rows].mean(axis=0), "o-", color=OWN, label="a video of the own class")
+    if other_rows:
+        ax.plot(100 * shares[other_rows].mean(axis=0), "s-.", color=OTHER, label="a video of another class")
+    ax.axhline(100 * chance, color="#555555", linestyle="--", linewidth=1)
+    ax.set(xlim=(-0.5, T - 0.5), xticks=range(T), xlabel="frame t", ylabel="share (%)")
+    ax.set_ylim(0, max(ax.get_ylim()[1], 100 * chance) * 1.15)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 0.75), handlelength=2.6)
+
+
+def _share_scale(figure: Figure, vmax: float, chance: float) -> None:
+    """The colours of a patch's share, beside the query's own strip."""
+    ax = figure.axes[0]
+    bar = ax.inset_axes([1.06, 0.42, 0.17, 0.13])
+    bar.imshow(np.linspace(0, 1, 128)[None], cmap=TINT, aspect="auto", extent=(0, 100 * vmax, 0, 1))
+    bar.axvline(100 * chance, color="#555555", linestyle="--", linewidth=1)
+    bar.set(yticks=[], xticks=[0, 100 * vmax])
+    bar.set_xticklabels(["0", f"{100 * vmax:.0f}"])
+    bar.set_title("share of a patch (%)", fontsize=8.5, fontweight="normal")

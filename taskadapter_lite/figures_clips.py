@@ -1,0 +1,185 @@
+"""Clips and episodes (uint8 arrays) -> film strips, grids and small animations."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from einops import rearrange
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+if TYPE_CHECKING:
+    from IPython.display import Image as DisplayedImage
+
+OWN, OTHER, QUERY = "#D55E00", "#0072B2", "#222222"  # own class, other classes, the query: the same in every figure
+GAP = 0.06  # white between two frames of a strip, as a share of a frame's width
+
+
+def use_style() -> None:
+    """Make every later figure use the library's style file (Okabe-Ito colours, viridis)."""
+    plt.style.use(Path(__file__).with_name("figures.mplstyle"))
+
+
+def as_array(values: Any) -> np.ndarray:
+    """A numpy array of `values`: an array, a list, or a torch tensor on any device, with or without gradient."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def as_frames(clip: Any) -> np.ndarray:
+    """A clip (T, 3, H, W), uint8 or float RGB in [0, 1], as frames for drawing: float (T, H, W, 3) in [0, 1].
+
+    Raises:
+        ValueError: the clip is not (T, 3, H, W), or its floats leave [0, 1].
+    """
+    frames = as_array(clip)
+    if frames.ndim != 4 or frames.shape[1] != 3:
+        raise ValueError(f"a clip has the shape (T, 3, H, W), this one has {frames.shape}")
+    frames = frames / 255.0 if frames.dtype == np.uint8 else frames.astype(float)
+    if frames.min() < 0 or frames.max() > 1:
+        raise ValueError(f"a float clip is RGB in [0, 1], this one spans [{frames.min():.3g}, {frames.max():.3g}]")
+    return rearrange(frames, "t c h w -> t h w c")
+
+
+def film_strip(frames: np.ndarray) -> np.ndarray:
+    """Frames (T, H, W, 3) side by side on white, a small gap between them: (H, T * W + gaps, 3)."""
+    T, H, W, _ = frames.shape
+    gap = np.ones((T, H, max(1, round(GAP * W)), 3))
+    strip = rearrange(np.concatenate([frames, gap], axis=2), "t h w c -> h (t w) c")
+    return strip[:, : -gap.shape[2]]
+
+
+def draw_strip(ax: Axes, frames: np.ndarray) -> None:
+    """Draw frames (T, H, W, 3) so that frame t spans x = t - 0.5 .. t + 0.5 (t from 0), without any decoration."""
+    T, H, W, _ = frames.shape
+    gap = max(1, round(GAP * W)) / W / 2
+    ax.imshow(film_strip(frames), extent=(-0.5 + gap, T - 0.5 - gap, 0.5 - gap, -0.5 + gap), aspect="auto")
+    ax.set(xlim=(-0.5, T - 0.5), ylim=(0.5, -0.5), aspect=H / W, yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+
+
+def show_clip(clip: Any, ax: Axes | None = None, title: str | None = None, frames: Sequence[int] | None = None) -> Axes:
+    """A clip as a film strip, time from left to right.
+
+    Args:
+        clip: (T, 3, H, W), uint8 or float RGB in [0, 1].
+        ax: where to draw; a new figure by default.
+        title: text above the strip.
+        frames: which frames to show (0-based); all by default. The numbers below the strip are those of the clip.
+
+    A strip shows order but hides speed: clips of different length look alike once T frames are drawn from each.
+    """
+    images = as_frames(clip)
+    chosen = list(range(len(images))) if frames is None else list(frames)
+    if ax is None:
+        ax = plt.subplots(figsize=(1.25 * len(chosen), 1.6))[1]
+    draw_strip(ax, images[chosen])
+    ax.set_xticks(range(len(chosen)), [str(t) for t in chosen])
+    ax.set_xlabel("frame t")
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> bytes:
+    """An endless GIF of one clip (T, 3, H, W), or of several of equal shape (B, T, 3, H, W) side by side.
+
+    Args:
+        clips: uint8 or float RGB in [0, 1].
+        fps: frames a second, above 0.
+        height: pixels; the clip's own height by default.
+    """
+    if fps <= 0:
+        raise ValueError(f"frames a second must be above 0, not {fps}")
+    stack = as_array(clips)
+    strips = [as_frames(clip) for clip in (stack if stack.ndim == 5 else stack[None])]
+    joined = rearrange(np.stack(strips), "b t h w c -> t h (b w) c")
+    images = [Image.fromarray((255 * frame).round().astype(np.uint8)) for frame in joined]
+    if height:
+        images = [image.resize((round(image.width * height / image.height), height), Image.NEAREST) for image in images]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
+    return buffer.getvalue()
+
+
+def play_clip(clips: Any, fps: float = 6, height: int = 128) -> DisplayedImage:
+    """One clip, or several side by side, moving: an image that any notebook shows without widgets or network.
+
+    Args:
+        clips: (T, 3, H, W) or (B, T, 3, H, W), uint8 or float RGB in [0, 1].
+        fps: frames a second.
+        height: pixels on the screen; the file keeps the clip's own size (8 frames of 64 x 64: some kilobytes).
+    """
+    from IPython.display import Image as DisplayedImage
+
+    return DisplayedImage(data=animation_bytes(clips, fps), format="gif", height=height)
+
+
+def show_episode(
+    support: Any,
+    query: Any,
+    support_labels: Any,
+    query_labels: Any,
+    class_names: Sequence[str],
+    predictions: Any = None,
+    figure: Figure | None = None,
+    frames: int | None = None,
+) -> np.ndarray:
+    """An episode as a grid: a row a class, its support clips left of the line, its query clips right of it.
+
+    Args:
+        support: (S, T, 3, H, W) clips; query: (Q, T, 3, H, W) clips.
+        support_labels: (S,) labels in 0..n_way-1; query_labels: (Q,).
+        class_names: the n_way names, by label.
+        predictions: (Q,) predicted labels; each query then says what it was taken for, a cross before a wrong name.
+        frames: how many evenly spaced frames of each clip to show; as many as fit by default.
+
+    Returns:
+        Axes (n_way, most shots + most queries); a cell without a clip is empty.
+
+    Frames left out are not shown: a class can look ambiguous here and be clear in motion (`play_clip`).
+    """
+    support_labels, query_labels = as_array(support_labels), as_array(query_labels)
+    support_of = [np.flatnonzero(support_labels == label) for label in range(len(class_names))]
+    query_of = [np.flatnonzero(query_labels == label) for label in range(len(class_names))]
+    k_shot, n_query = max(map(len, support_of)), max(map(len, query_of))
+    T, _, H, W = support.shape[1:]
+    frames = frames or max(2, min(T, 12 // (k_shot + n_query)))
+    shown = np.floor((np.arange(frames) + 0.5) * T / frames).astype(int)
+    row, gap = 11.3 / (k_shot + n_query) / frames * H / W, 0.1 if predictions is None else 0.26  # inches
+    figure = figure or plt.figure()
+    figure.set_size_inches(13.5, len(class_names) * (row + gap) + 0.5)
+    axes = figure.subplots(len(class_names), k_shot + n_query, squeeze=False)
+    top = 1 - (gap + 0.3) / figure.get_figheight()
+    figure.subplots_adjust(left=0.14, right=0.995, top=top, bottom=0.01, wspace=0.08, hspace=gap / row)
+    for ax in axes.flat:
+        ax.axis("off")
+    for label, name in enumerate(class_names):
+        for column, i in enumerate(support_of[label]):
+            draw_strip(axes[label, column], as_frames(support[i])[shown])
+        for column, i in enumerate(query_of[label]):
+            draw_strip(axes[label, k_shot + column], as_frames(query[i])[shown])
+            if predictions is not None:
+                _mark_prediction(axes[label, k_shot + column], int(as_array(predictions)[i]), label, class_names)
+        axes[label, 0].text(-0.04, 0.5, wrap(name, 22), transform=axes[label, 0].transAxes, ha="right", va="center")
+    axes[0, 0].set_title("support", pad=20 if predictions is not None else 6)
+    axes[0, k_shot].set_title("query", pad=20 if predictions is not None else 6)
+    return axes
+
+
+def _mark_prediction(ax: Axes, predicted: int, label: int, class_names: Sequence[str]) -> None:
+    right = predicted == label
+    text = f"{'✓' if right else '✗'} {class_names[predicted]}"
+    ax.text(0, 1.03, text, transform=ax.transAxes, fontsize=9, color=OTHER if right else OWN)
+
+
+def wrap(text: str, width: int) -> str:
+    """A label broken into lines of at most `width` characters."""
+    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) or text

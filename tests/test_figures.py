@@ -1,0 +1,210 @@
+"""Figures, tested on what they draw: pixels of the strips, shares, positions, labels, limits."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from taskadapter_lite import figures
+from taskadapter_lite.figures_clips import as_frames, film_strip
+
+B, T, SIDE, HEADS, S = 7, 4, 2, 3, 5  # five support videos, two queries
+LABELS = np.array([0, 1, 2, 3, 4, 2, 0])
+NAMES = ["left", "right", "up", "down", "turn"]
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def clips():
+    return np.random.default_rng(0).integers(0, 256, (B, T, 3, 6, 8), dtype=np.uint8)
+
+
+@pytest.fixture
+def weights():
+    """Random task attention (T, N, heads, B, B) under the mask: support sees support, a query also itself."""
+    mask = np.eye(B, dtype=bool)
+    mask[:, :S] = True
+    logits = np.where(mask, np.random.default_rng(1).normal(size=(T, 1 + SIDE**2, HEADS, B, B)), -np.inf)
+    return torch.softmax(torch.from_numpy(logits), dim=-1).numpy()
+
+
+# clips and episodes
+
+
+def test_a_strip_holds_the_pixels_of_its_frames_in_order(clips):
+    strip = film_strip(as_frames(clips[0]))
+    assert strip.shape == (6, T * 8 + (T - 1), 3)
+    for t in range(T):
+        np.testing.assert_allclose(strip[:, 9 * t : 9 * t + 8], clips[0, t].transpose(1, 2, 0) / 255)
+    assert (strip[:, 8::9] == 1).all()
+
+
+def test_show_clip_numbers_the_frames_that_it_shows(clips):
+    ax = figures.show_clip(torch.from_numpy(clips[0]), title="one clip", frames=[1, 3])
+    drawn = ax.images[0].get_array()
+    np.testing.assert_allclose(drawn[:, :8], clips[0, 1].transpose(1, 2, 0) / 255)
+    np.testing.assert_allclose(drawn[:, 9:], clips[0, 3].transpose(1, 2, 0) / 255)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "3"]
+    assert ax.get_title(loc="left") == "one clip"
+
+
+@pytest.mark.parametrize(
+    "clip, word",
+    [(np.zeros((4, 8, 8, 3), np.uint8), "shape"), (np.full((2, 3, 4, 4), 200.0), r"\[0, 1\]")],
+)
+def test_a_clip_of_wrong_shape_or_range_is_refused(clip, word):
+    with pytest.raises(ValueError, match=word):
+        figures.show_clip(clip)
+
+
+def test_an_animation_has_every_frame_for_its_time():
+    clip = np.stack([np.full((3, 8, 8), 60 * t, np.uint8) for t in range(T)])
+    image = Image.open(io.BytesIO(figures.animation_bytes(np.stack([clip, clip]), fps=5, height=16)))
+    assert (image.n_frames, image.size, image.info["duration"], image.info["loop"]) == (T, (32, 16), 200, 0)
+    for t in range(T):
+        image.seek(t)
+        assert abs(image.convert("L").getpixel((3, 3)) - 60 * t) <= 2
+
+
+def test_play_clip_embeds_a_small_gif(clips):
+    data, _ = figures.play_clip(clips[0])._repr_mimebundle_()
+    assert "image/gif" in data
+    assert len(data["image/gif"]) < 10_000
+    with pytest.raises(ValueError, match="0"):
+        figures.play_clip(clips[0], fps=0)
+
+
+def test_an_episode_has_each_clip_in_the_row_of_its_class(clips):
+    support, query = clips[:5], clips[5:]
+    axes = figures.show_episode(support, query, LABELS[:5], LABELS[5:], NAMES, predictions=[2, 1], frames=T)
+    assert axes.shape == (5, 2)
+    for row in range(5):
+        np.testing.assert_allclose(axes[row, 0].images[0].get_array(), film_strip(as_frames(support[row])))
+        assert axes[row, 0].texts[0].get_text() == NAMES[row]
+    np.testing.assert_allclose(axes[2, 1].images[0].get_array(), film_strip(as_frames(query[0])))
+    assert not axes[1, 1].images  # no query of the class "right"
+    assert (axes[2, 1].texts[0].get_text(), axes[0, 1].texts[-1].get_text()) == ("✓ up", "✗ right")
+
+
+# attention
+
+
+def test_token_maps_drop_the_class_token_and_keep_rows(clips):
+    np.testing.assert_array_equal(figures.token_maps(np.arange(5)), [[1, 2], [3, 4]])
+    with pytest.raises(ValueError, match="6"):
+        figures.token_maps(np.arange(6))
+
+
+def test_lit_frames_tint_each_patch_by_its_own_value():
+    white = np.full((1, 3, 4, 4), 255, np.uint8)
+    lit = figures.lit_frames(white, np.array([[[0.0, 0.25], [0.5, 1.0]]]), vmax=0.5)[0]
+    tint = matplotlib.colormaps["OrRd"]
+    for (row, column), share in {(0, 0): 0.0, (0, 1): 0.5, (1, 0): 1.0, (1, 1): 1.0}.items():
+        np.testing.assert_allclose(lit[2 * row, 2 * column + 1], tint(share)[:3])
+    assert lit[0, 0].mean() > lit[0, 2].mean() > lit[2, 0].mean()  # darker with the share: readable in grey
+
+
+def test_query_maps_share_one_unit_of_attention_at_each_place(weights):
+    maps = figures.query_maps(weights, query=5)
+    assert maps.shape == (B, T, SIDE, SIDE)
+    np.testing.assert_allclose(maps.sum(axis=0), 1)
+    t, row, column, video = 2, 1, 0, 3
+    assert maps[video, t, row, column] == pytest.approx(np.mean(weights[t, 1 + 2 * row + column, :, 5, video]))
+    assert figures.query_maps(weights, 5, head=1)[3, 0, 0, 1] == weights[0, 2, 1, 5, 3]
+
+
+def test_own_class_mass_by_hand(weights):
+    """One place, one head: a query of class 1 pays 0.1, 0.3 to support of classes 0, 1 and 0.6 to itself: 0.3 / 0.4."""
+    by_hand = np.array([[0.5, 0.5, 0], [0.5, 0.5, 0], [0.1, 0.3, 0.6]])[None, None, None]
+    mass = figures.own_class_mass(by_hand, [0, 1, 1], n_support=2, tokens=slice(None))
+    np.testing.assert_allclose(mass, [[0.75]])
+    loop = np.empty((HEADS, 2))
+    for head in range(HEADS):
+        for q in range(2):
+            row = weights[:, 1:, head, S + q, :S].mean(axis=(0, 1))
+            loop[head, q] = row[LABELS[:S] == LABELS[S + q]].sum() / row.sum()
+    np.testing.assert_allclose(figures.own_class_mass(weights, LABELS, S), loop)
+
+
+def test_own_class_mass_is_chance_for_equal_shares_and_nan_where_no_support_is_seen():
+    equal = np.full((1, 5, 1, B, B), 1 / B)
+    np.testing.assert_allclose(figures.own_class_mass(equal, LABELS, S), 1 / 5)
+    assert np.isnan(figures.own_class_mass(np.tile(np.eye(B), (1, 5, 1, 1, 1)), LABELS, S)).all()
+
+
+def test_cross_video_attention_draws_the_shares_of_the_query(weights, clips):
+    axes = figures.plot_cross_video_attention(weights, clips, LABELS, NAMES, query=5, token=(1, 2))
+    query, *strips, bars, lines = axes
+    order = [2, 0, 1, 3, 4, 5]  # own class first, the query last; the other query is not visible
+    maps = figures.query_maps(weights, 5)
+    np.testing.assert_allclose(query.images[0].get_array(), film_strip(as_frames(clips[5])))
+    for ax, i in zip(strips, order, strict=True):
+        lit = figures.lit_frames(clips[i], maps[i], vmax=maps.max())
+        np.testing.assert_allclose(ax.images[0].get_array(), film_strip(lit))
+        assert ax.texts[0].get_text() == NAMES[LABELS[i]]
+        assert ax.texts[2].get_text() == f"{100 * maps[i, 1, 0, 1]:.0f}%"
+    np.testing.assert_allclose([bar.get_width() for bar in bars.patches], 100 * maps[order].mean(axis=(1, 2, 3)))
+    assert sum(bar.get_width() for bar in bars.patches) == pytest.approx(100)
+    np.testing.assert_allclose(bars.lines[0].get_xdata(), 100 / 6)
+    own, others, chance = lines.lines
+    np.testing.assert_allclose(own.get_ydata(), 100 * maps[2].mean(axis=(1, 2)))
+    np.testing.assert_allclose(others.get_ydata(), 100 * maps[[0, 1, 3, 4]].mean(axis=(0, 2, 3)))
+    assert strips[0].texts[1].get_text() == "★ own class"
+    assert strips[-1].texts[1].get_text() == "the query itself"
+
+
+def test_cross_video_attention_of_one_head_and_chosen_videos(weights, clips):
+    axes = figures.plot_cross_video_attention(weights, clips, LABELS, NAMES, 6, videos=[4, 0], head=2, title="Block 3")
+    assert len(axes) == 5
+    assert axes[0].get_title(loc="left") == f"Block 3, head 2 of {HEADS}"
+    shares = figures.query_maps(weights, 6, head=2)[[4, 0]].mean(axis=(1, 2, 3))
+    np.testing.assert_allclose([bar.get_width() for bar in axes[-2].patches], 100 * shares)
+
+
+# results
+
+
+def test_ladder_draws_percent_means_and_intervals():
+    ax = figures.plot_ladder(
+        ["frozen", "adapted"], [0.4, 0.7], [0.02, 0.01], 600, chance=0.2, seeds=[[0.4], [0.69, 0.71]]
+    )
+    bars = [container.lines[2][0].get_segments()[0] for container in ax.containers]
+    np.testing.assert_allclose(bars[0], [[38, 0], [42, 0]])
+    np.testing.assert_allclose(bars[1], [[69, 1], [71, 1]])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["frozen", "adapted"]
+    assert "600 episodes" in ax.get_xlabel()
+    assert "95%" in ax.get_xlabel()
+    assert ax.get_ylim() == (1.5, -0.75)  # the first model on top
+    assert "70.0 ± 1.0" in [text.get_text() for text in ax.texts]
+
+
+def test_learning_curves_smooth_at_the_middle_of_the_window():
+    history = [{"step": i, "loss": float(i**2)} for i in range(5)] + [{"step": 5, "accuracy": 0.5}]
+    ax = figures.plot_learning_curves({"a": history}, window=3)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [1, 2, 3])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [5 / 3, 14 / 3, 29 / 3])
+    with pytest.raises(ValueError, match="top5"):
+        figures.plot_learning_curves({"a": history}, y="top5")
+
+
+def test_scope_masks_show_the_masks():
+    inductive = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 0, 1]], dtype=torch.bool)
+    axes = figures.plot_scope_masks({"joint": np.ones((4, 4), bool), "inductive": inductive}, n_support=2)
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), inductive.numpy())
+    assert [label.get_text() for label in axes[1].get_yticklabels()] == ["S1", "S2", "Q1", "Q2"]
+    assert axes[1].get_title(loc="left") == "inductive"
