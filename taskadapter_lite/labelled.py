@@ -1,0 +1,94 @@
+"""The interface of every data set: clips with one class each, read by number."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch.utils.data import Dataset
+
+
+class LabelledClips(Dataset):
+    """Clips with one class each; subclasses say how clip i is read.
+
+    Args:
+        paths: a name a clip, relative to where the data lies.
+        labels: a class number a clip, an index into `class_names`.
+        class_names: a name a class.
+        T: frames a clip.
+        seed: seed of all random views.
+
+    Attributes:
+        skipped: (path, reason) of each clip left out because it can't be read.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], labels: Sequence[int], class_names: Sequence[str], T: int = 8, seed: int = 0
+    ) -> None:
+        if len(paths) != len(labels):
+            raise ValueError(f"each clip needs one label, but there are {len(paths)} paths and {len(labels)} labels")
+        if T < 1:
+            raise ValueError(f"T is the number of frames a clip, at least 1, not {T}")
+        self.paths, self.labels, self.class_names = list(paths), list(labels), list(class_names)
+        self.T, self.seed = T, seed
+        self.skipped: list[tuple[str, str]] = []
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        """Clip i with its middle frames: (T, 3, H, W) uint8 RGB."""
+        return self.read(range(len(self))[i])
+
+    def read(self, i: int, view: int | None = None) -> torch.Tensor:
+        """Clip i: its middle frames, or random view `view`, the same one in every process.
+
+        A view takes one random frame a segment and one random crop for the whole clip.
+
+        Returns:
+            (T, 3, H, W) uint8 RGB.
+
+        Raises:
+            ClipError: the clip can't be read.
+        """
+        raise NotImplementedError
+
+    def read_batch(self, indices: Iterable[int], views: Sequence[int] | None = None) -> torch.Tensor:
+        """Several clips, with one view number a clip or the middle frames: (B, T, 3, H, W) uint8 RGB."""
+        indices = [int(i) for i in indices]
+        views = [None] * len(indices) if views is None else [int(view) for view in views]
+        return torch.stack([self.read(i, view) for i, view in zip(indices, views, strict=True)])
+
+    def view_generator(self, i: int, view: int) -> torch.Generator:
+        """Source of the random draws of one view of one clip: depends on (seed, i, view) alone."""
+        digest = hashlib.sha256(f"{self.seed} {i} {view}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits that change with any class name, label or path; quoted by results and episode lists."""
+        content = json.dumps([self.class_names, self.labels, self.paths], ensure_ascii=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def subset(self, class_names: Sequence[str]) -> LabelledClips:
+        """The clips of some classes, which are numbered in the order given."""
+        unknown = [name for name in class_names if name not in self.class_names]
+        if unknown:
+            raise ValueError(
+                f"no class {unknown[0]!r} among {len(self.class_names)} classes, e.g. {self.class_names[0]!r}"
+            )
+        number = {self.class_names.index(name): new for new, name in enumerate(class_names)}
+        chosen = self._take([i for i, label in enumerate(self.labels) if label in number])
+        chosen.labels = [number[label] for label in chosen.labels]
+        chosen.class_names = list(class_names)
+        return chosen
+
+    def _take(self, indices: Sequence[int]) -> LabelledClips:
+        """A copy with some of the clips."""
+        chosen = copy.copy(self)
+        chosen.paths = [self.paths[i] for i in indices]
+        chosen.labels = [self.labels[i] for i in indices]
+        return chosen
