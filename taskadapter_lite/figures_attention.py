@@ -22,7 +22,6 @@ from matplotlib.patches import Rectangle
 
 from taskadapter_lite.figures_clips import OTHER, OWN, QUERY, as_array, as_frames, draw_strip, wrap
 
-GREY = np.array([0.299, 0.587, 0.114])  # luma of RGB (ITU-R BT.601)
 TINT = "OrRd"  # lightness falls steadily: readable in grey and by the colour-blind
 
 
@@ -42,15 +41,18 @@ def token_maps(values: Any) -> np.ndarray:
 
 
 def lit_frames(clip: Any, maps: Any, vmax: float) -> np.ndarray:
-    """Frames (T, H, W, 3) in grey, tinted patch by patch by `maps` (T, h, w): untinted at 0, darkest red at `vmax`.
+    """Frames (T, H, W, 3) as pencil outlines on patches tinted by `maps` (T, h, w): white at 0, darkest red at `vmax`.
 
-    Patches are not smoothed: a map says nothing finer than a patch.
+    Outlines keep the tint free of the frame's own light and dark. Patches are not smoothed: a map says nothing finer.
     """
-    frames, maps = as_frames(clip) @ GREY, as_array(maps).astype(float)
-    _, H, W = frames.shape
+    frames, maps = as_frames(clip), as_array(maps).astype(float)
+    _, H, W, _ = frames.shape
+    edges = np.hypot(*np.gradient(frames, axis=(1, 2))).max(axis=-1)
+    quiet, loud = np.quantile(edges, [0.8, 0.99])
+    pencil = 1 - 0.75 * np.clip((edges - quiet) / max(loud - quiet, 1e-6), 0, 1)[..., None]
     rows, columns = np.arange(H) * maps.shape[1] // H, np.arange(W) * maps.shape[2] // W
     tint = colormaps[TINT](np.clip(maps / vmax, 0, 1))[:, rows][:, :, columns, :3]
-    return tint * (0.3 + 0.7 * frames[..., None])
+    return tint * pencil
 
 
 def own_class_mass(weights: Any, labels: Any, n_support: int, tokens: slice = slice(1, None)) -> np.ndarray:
@@ -133,12 +135,14 @@ def plot_cross_video_attention(
     T = maps.shape[1]
 
     draw_strip(axes[0], as_frames(clips[query]))
+    if token is not None:
+        _frame_token(axes[0], token, maps.shape[2:])
     _row_label(axes[0], class_names[labels[query]], "query", QUERY)
     for ax, i in zip(axes[1:], videos, strict=False):
         draw_strip(ax, lit_frames(clips[i], maps[i], vmax))
         _row_label(ax, *_describe(i, query, labels, class_names))
         if token is not None:
-            _frame_token(ax, token, maps[i])
+            _frame_token(ax, token, maps.shape[2:], maps[i])
     for ax in axes[:-3]:
         ax.set_xticks([])
     axes[-3].set_xticks(range(T))
@@ -160,7 +164,7 @@ def _attention_axes(n_videos: int, shape: tuple[int, ...], figure: Figure | None
     figure.set_size_inches(12, total)
     grid = figure.add_gridspec(
         len(heights), 2, height_ratios=heights, width_ratios=[8.2, 1.7], hspace=0.06, wspace=0.04,
-        left=0.15, right=0.985, top=1 - 0.35 / total, bottom=0.5 / total,
+        left=0.155, right=0.985, top=1 - 0.35 / total, bottom=0.5 / total,
     )  # fmt: skip
     strips = [figure.add_subplot(grid[0, 0])] + [figure.add_subplot(grid[2 + i, 0]) for i in range(n_videos)]
     bars, lines = figure.add_subplot(grid[2 : 2 + n_videos, 1]), figure.add_subplot(grid[-1, 0])
@@ -178,15 +182,17 @@ def _colour(i: int, query: int, labels: np.ndarray) -> str:
 
 def _row_label(ax: Axes, name: str, role: str, colour: str) -> None:
     place = {"transform": ax.transAxes, "ha": "right", "color": colour}
-    ax.text(-0.012, 0.5, wrap(name, 20), va="bottom", fontweight="bold", fontsize=9, **place)
+    ax.text(-0.012, 0.5, wrap(name, 24), va="bottom", fontweight="bold", fontsize=8.5, **place)
     ax.text(-0.012, 0.46, role, va="top", fontsize=8.5, **place)
 
 
-def _frame_token(ax: Axes, token: tuple[int, int], maps: np.ndarray) -> None:
-    (t, n), (_, h, w) = token, maps.shape
+def _frame_token(ax: Axes, token: tuple[int, int], grid: tuple[int, int], maps: np.ndarray | None = None) -> None:
+    (t, n), (h, w) = token, grid
     row, column = divmod(n - 1, w)
     corner = (t - 0.5 + column / w, -0.5 + row / h)
     ax.add_patch(Rectangle(corner, 1 / w, 1 / h, fill=False, edgecolor="black", linewidth=2))
+    if maps is None:
+        return
     ax.text(t, 0.47, f"{100 * maps[t, row, column]:.0f}%", ha="center", va="bottom", fontsize=8, fontweight="bold",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85})  # fmt: skip
 
@@ -195,7 +201,8 @@ def _share_bars(ax: Axes, shares: np.ndarray, colours: list[str], chance: float)
     places = np.arange(len(shares))
     ax.barh(places, 100 * shares, height=0.45, color=colours)
     for y, share in zip(places, shares, strict=True):
-        ax.text(100 * share, y, f" {100 * share:.1f}%", va="center", fontsize=9)
+        ax.annotate(f"{100 * share:.1f}%", (100 * max(share, chance), y), (4, 0), textcoords="offset points",
+                    va="center", fontsize=9)  # fmt: skip
     ax.axvline(100 * chance, color="#555555", linestyle="--", linewidth=1)
     ax.text(100 * chance, -0.52, "equal\nshares", ha="center", va="bottom", fontsize=8, color="#555555")
     ax.set(ylim=(len(shares) - 0.5, -0.5), yticks=[], xlim=(0, 100 * max(shares.max(), chance) * 1.35))
