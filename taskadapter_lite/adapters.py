@@ -1,0 +1,175 @@
+"""One frozen ViT block, its attention used along three axes, an adapter after each use.
+
+Cao et al., Task-Adapter: Task-specific Adaptation of Image Models for Few-shot Action Recognition, ACM Multimedia 2024,
+arXiv 2408.00249.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from einops import rearrange
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# The paper's idea in three lines: which tokens form one sequence (e episodes, b clips, t frames, n tokens a frame)
+SEQUENCE = {
+    "time": "(e b n) t d",  # the frames of one clip, at one place
+    "space": "(e b t) n d",  # the tokens of one frame: what the image model was trained for
+    "task": "(e t n) b d",  # the clips of one episode, at one frame and one place
+}
+AXES = ("time", "space", "task", "joint")
+SCOPES = ("split", "joint", "inductive")
+
+
+def attend_along(axis: str, attend: Callable[..., Tensor], tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Apply one self-attention along one axis of a batch of clips.
+
+    Args:
+        axis: "time", "space" or "task".
+        attend: Self-attention over sequences, (batch, length, D) -> (batch, length, D); given a mask, it's called with
+            `attn_mask=mask`. A timm `block.attn` is one.
+        tokens: (B, T, N, D), or (E, B, T, N, D) for E episodes that do not see each other.
+        mask: Bool (length, length), True where the row may attend to the column; None lets every pair attend.
+
+    Returns:
+        The attended tokens, of the same shape.
+
+    Raises:
+        ValueError: Unknown axis.
+    """
+    if axis not in SEQUENCE:
+        raise ValueError(f"Unknown axis {axis!r}: choose one of {', '.join(SEQUENCE)}.")
+    *_, B, T, N, D = tokens.shape
+    episodes = tokens.reshape(-1, B, T, N, D)
+    sequences = rearrange(episodes, f"e b t n d -> {SEQUENCE[axis]}")
+    attended = attend(sequences) if mask is None else attend(sequences, attn_mask=mask)
+    return rearrange(attended, f"{SEQUENCE[axis]} -> e b t n d", e=len(episodes), b=B, t=T, n=N).reshape(tokens.shape)
+
+
+def scope_mask(n_support: int, n_query: int, scope: str, device: torch.device | str | None = None) -> Tensor:
+    """Say which clips of an episode see which others in task attention.
+
+    - "split", as published: support with support, queries with queries, so a query's features depend on the others;
+    - "joint": every clip with every clip;
+    - "inductive": support with support; each query with the support and itself.
+
+    Args:
+        n_support: Support clips S, at least 1. They come first.
+        n_query: Query clips Q, at least 0.
+        scope: "split", "joint" or "inductive".
+        device: Where the mask is made.
+
+    Returns:
+        Bool (B, B) with B = S + Q, True where the row's clip may attend to the column's.
+
+    Raises:
+        ValueError: Unknown scope, or counts out of range.
+    """
+    check_scope(scope)
+    if n_support < 1 or n_query < 0:
+        raise ValueError(
+            f"n_support={n_support}, n_query={n_query}: an episode has at least 1 support and 0 query clips."
+        )
+    is_query = torch.arange(n_support + n_query, device=device) >= n_support
+    row, column = is_query[:, None], is_query[None, :]
+    if scope == "joint":
+        return torch.ones_like(row | column)
+    if scope == "split":
+        return row == column
+    return ~column | torch.eye(len(is_query), dtype=torch.bool, device=device)
+
+
+def check_scope(scope: str) -> str:
+    """Return the scope, or raise a ValueError that lists those that exist."""
+    if scope not in SCOPES:
+        raise ValueError(f"Unknown scope {scope!r}: choose one of {', '.join(SCOPES)}.")
+    return scope
+
+
+class Adapter(nn.Module):
+    """Bottleneck A(z) = W2 GELU(W1 z), or z + A(z) with the inner skip (Houlsby et al., ICML 2019; biases not written).
+
+    Args:
+        dim: D, the width of the tokens.
+        ratio: Width of the bottleneck over D; 0.25 as published: 295,872 parameters at D = 768.
+        inner_skip: Add the input to the output.
+        zero_init: Start with W2 = 0, so that A(z) = 0 and the network starts as the pre-trained one.
+
+    Raises:
+        ValueError: The ratio leaves no channel.
+    """
+
+    def __init__(self, dim: int, ratio: float = 0.25, inner_skip: bool = False, zero_init: bool = True):
+        super().__init__()
+        width = int(dim * ratio)
+        if width < 1:
+            raise ValueError(f"ratio={ratio} leaves no channel of {dim}: the bottleneck needs at least 1.")
+        self.inner_skip = inner_skip
+        self.down = nn.Linear(dim, width)
+        self.up = nn.Linear(width, dim)
+        if zero_init:
+            nn.init.zeros_(self.up.weight)
+            nn.init.zeros_(self.up.bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        adapted = self.up(F.gelu(self.down(z)))
+        return z + adapted if self.inner_skip else adapted
+
+
+class AdaptedBlock(nn.Module):
+    """One frozen block, adapted in time, space and task, and jointly beside its MLP (the four steps of the paper).
+
+    LN1, MSA, LN2, MLP are the frozen parts of the pre-trained block; MSA is the same weights along each axis. Layer
+    scale, where the block has it, is a factor on the last linear map of MSA and of MLP, and counts as part of them.
+
+    Args:
+        block: timm ViT block of width D, kept as it is.
+        axes: Any of "time", "space", "task", "joint". Without "time" or "task" that step is left out; without "space"
+            or "joint" it is the frozen block's own.
+        ratio: Bottleneck of the adapters.
+        zero_init: False starts the task adapter at random, as in the published code, where matching parameters by name
+            missed it. The others start at zero either way.
+    """
+
+    def __init__(self, block: Block, axes: Sequence[str] = AXES, ratio: float = 0.25, zero_init: bool = True):
+        super().__init__()
+        dim = block.norm1.weight.numel()
+        self.block = block
+        self.time = Adapter(dim, ratio) if "time" in axes else None
+        self.space = Adapter(dim, ratio, inner_skip=True) if "space" in axes else nn.Identity()
+        self.task = Adapter(dim, ratio, zero_init=zero_init) if "task" in axes else None
+        self.joint = Adapter(dim, ratio) if "joint" in axes else None
+        self.observer: Callable[[str, Tensor, Tensor | None], None] | None = None  # see recording.py
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, n_read: int | None = None) -> Tensor:
+        """Run the four steps of the paper.
+
+        Args:
+            x: Tokens (..., B, T, N, D).
+            mask: Bool (B, B), which clips see which; see `scope_mask`.
+            n_read: Only the first n_read tokens of each frame are read afterwards: the others are dropped as soon as
+                no remaining step looks at them. None keeps all.
+
+        Returns:
+            Tokens (..., B, T, N, D), or (..., B, T, n_read, D).
+        """
+        if self.time is not None:
+            x = x + self.time(self.attend("time", x))  # 1. temporal
+        x = x + self.space(self.attend("space", x))  # 2. spatial; the inner skip keeps the frozen attention
+        x = x[..., :n_read, :]  # the steps that follow treat each token by itself
+        if self.task is not None:
+            x = x + self.task(self.attend("task", x, mask))  # 3. task
+        normed = self.block.norm2(x)
+        x = x + self.block.ls2(self.block.mlp(normed))  # 4. joint: an adapter parallel to the MLP
+        return x if self.joint is None else x + self.joint(normed)
+
+    def attend(self, axis: str, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return MSA(LN1 x) along one axis, with the frozen weights: (..., B, T, N, D) -> the same shape."""
+        normed = self.block.norm1(x)
+        if self.observer is not None:
+            self.observer(axis, normed, mask)
+        return self.block.ls1(attend_along(axis, self.block.attn, normed, mask))

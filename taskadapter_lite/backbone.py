@@ -1,0 +1,150 @@
+"""Name -> frozen image model: the bundled one, a local file, or timm's hub."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import safetensors
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.data.imagenet_info import infer_imagenet_subset
+from timm.layers import Attention, QuickGELU
+from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn
+
+BUNDLED = "something_sprites"
+BUNDLED_FILE = "something_sprites_vit.safetensors"
+BUNDLED_SHAPE = {
+    "img_size": 64,
+    "patch_size": 16,
+    "embed_dim": 128,
+    "depth": 6,
+    "num_heads": 4,
+    "num_classes": 0,
+    "global_pool": "token",
+}
+PLAIN_VIT = (
+    "a plain timm VisionTransformer is needed (blocks of norm1, attn, norm2, mlp with timm's standard attention), "
+    "such as vit_base_patch16_224, vit_base_patch16_clip_quickgelu_224, deit3_*, *_dinov2 or *_siglip_*"
+)
+
+
+def load_backbone(
+    name: str | os.PathLike = BUNDLED, pretrained: bool = True, architecture: str | None = None, **timm_kwargs
+) -> VisionTransformer:
+    """Load a pre-trained plain vision transformer, frozen and in eval mode.
+
+    A classifier over ImageNet classes is dropped, because its outputs are no features; CLIP's projection is a head too,
+    and stays. So `backbone(images)` always gives features.
+
+    Args:
+        name: `"something_sprites"` (bundled, needs no download), a timm name such as
+            `"vit_base_patch16_clip_quickgelu_224.openai"` (downloaded from the Hugging Face hub once), or, together
+            with `architecture`, the path of a `.safetensors` file.
+        pretrained: False gives the same shapes with random weights, and reads no file.
+        architecture: What the file `name` holds: `"something_sprites"` or a timm name.
+        **timm_kwargs: Passed to timm, for example `img_size=224`.
+
+    Returns:
+        The transformer. `backbone.pretrained_cfg` holds the `mean` and `std` that it wants for RGB in [0, 1], and
+        `load_backbone(**backbone.load_arguments)` builds it again.
+
+    Raises:
+        ValueError: An unknown name, a model that is no plain vision transformer, or a file whose tensors do not fit.
+        FileNotFoundError: The weight file does not exist.
+    """
+    model_name = str(architecture or name)
+    file = Path(name) if architecture else None
+    if model_name == BUNDLED:
+        backbone = something_sprites_vit(**timm_kwargs)
+        file = file or _bundled_file()
+    else:
+        backbone = _from_timm(model_name, pretrained and file is None, timm_kwargs)
+    check_plain(backbone)
+    if pretrained and file is not None:
+        _load_weights(backbone, file, model_name)
+    if infer_imagenet_subset({"num_classes": backbone.num_classes}):
+        backbone.reset_classifier(0)
+    _warn_without_quickgelu(backbone)
+    backbone.load_arguments = {
+        "name": str(name),
+        "pretrained": pretrained,
+        "architecture": architecture,
+        **timm_kwargs,
+    }
+    return backbone.requires_grad_(False).eval()
+
+
+def something_sprites_vit(**overrides) -> VisionTransformer:
+    """Build the bundled architecture with a random start, trainable: 64 x 64 pixels, 17 tokens, width 128, 6 blocks."""
+    backbone = VisionTransformer(**{**BUNDLED_SHAPE, **overrides})
+    backbone.pretrained_cfg = {
+        "architecture": BUNDLED,
+        "input_size": (3, *backbone.patch_embed.img_size),
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+    return backbone
+
+
+def check_plain(backbone: torch.nn.Module) -> None:
+    """Refuse, with a ValueError, every model whose blocks the adapters can't reuse exactly."""
+    kind = type(backbone).__name__
+    if type(backbone) is not VisionTransformer:
+        raise ValueError(f"{kind} can't be adapted: {PLAIN_VIT}.")
+    for block in backbone.blocks:
+        if type(block) is not Block or type(block.attn) is not Attention:
+            parts = f"{type(block).__name__} with {type(getattr(block, 'attn', None)).__name__}"
+            raise ValueError(f"{kind} with blocks of type {parts} can't be adapted: {PLAIN_VIT}.")
+    if not backbone.global_pool:
+        raise ValueError(f"{kind} with global_pool='' gives no frame feature: choose 'token', 'avg' or 'map'.")
+
+
+def _bundled_file() -> Path:
+    folder = os.environ.get("TASKADAPTER_DATA") or Path(__file__).resolve().parent.parent / "data_samples"
+    return Path(folder) / BUNDLED_FILE
+
+
+def _from_timm(name: str, pretrained: bool, timm_kwargs: dict) -> torch.nn.Module:
+    architecture = name.partition(".")[0]
+    if ":" not in name and not timm.is_model(architecture):
+        raise ValueError(f"Unknown backbone {name!r}: use {BUNDLED!r} or a name from timm.list_models('vit_*').")
+    try:
+        return timm.create_model(name, pretrained=pretrained, **timm_kwargs)
+    except RuntimeError as error:
+        raise ValueError(f"timm can't build backbone {name!r}: {error}") from error
+
+
+def _load_weights(backbone: VisionTransformer, file: Path, name: str) -> None:
+    """Copy the tensors of a `.safetensors` file into the backbone, which keeps its own precision (float32)."""
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"No weights for backbone {name!r} at {file}: get the project's data_samples folder and name it in the "
+            "environment variable TASKADAPTER_DATA, give the right path, or ask for pretrained=False."
+        )
+    try:
+        # timm's own converter: reads the layouts of OpenAI and OpenCLIP too, and fits position embeddings to img_size
+        found = checkpoint_filter_fn(load_file(file), backbone)
+    except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{file} can't be read as weights of {name!r}: {error}") from error
+    expected = {key: tuple(tensor.shape) for key, tensor in backbone.state_dict().items()}
+    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    wrong = sorted(key for key in expected.keys() | shapes.keys() if expected.get(key) != shapes.get(key))
+    if wrong:
+        key = wrong[0]
+        raise ValueError(
+            f"{file} does not fit {name!r}: {len(wrong)} tensors differ, the first is {key!r}, "
+            f"expected {expected.get(key, 'no such tensor')}, found {shapes.get(key, 'no such tensor')}."
+        )
+    backbone.load_state_dict(found)
+
+
+def _warn_without_quickgelu(backbone: VisionTransformer) -> None:
+    """Warn when weights trained with QuickGELU sit in a model with the ordinary GELU: its features would be others."""
+    config = backbone.pretrained_cfg
+    natively_quick = any("QuickGELU" in note for note in config.get("notes") or ())
+    if natively_quick and not isinstance(backbone.blocks[0].mlp.act, QuickGELU):
+        right = config["architecture"].replace("_clip_", "_clip_quickgelu_") + "." + config["tag"]
+        warnings.warn(f"These weights were trained with QuickGELU: load {right!r} instead.", stacklevel=3)
