@@ -1,27 +1,51 @@
-"""Arrays -> matplotlib Axes: every figure of the course, gathered from the three modules that draw them."""
+"""Arrays -> matplotlib Axes: every figure of the course, gathered from the modules that draw them."""
 
 from taskadapter_lite.figures_attention import (
     lit_frames,
-    own_class_mass,
     plot_cross_video_attention,
+    plot_token_attention,
     query_maps,
     token_maps,
 )
 from taskadapter_lite.figures_clips import animation_bytes, play_clip, show_clip, show_episode, use_style
-from taskadapter_lite.figures_results import plot_ladder, plot_learning_curves, plot_scope_masks
+from taskadapter_lite.figures_features import plot_alignment, plot_feature_shift, principal_plane
+from taskadapter_lite.figures_matrices import (
+    own_class_mass,
+    plot_confusion,
+    plot_scope_masks,
+    plot_video_matrices,
+    plot_video_matrix,
+    video_matrix,
+)
+from taskadapter_lite.figures_results import (
+    plot_ladder,
+    plot_learning_curves,
+    plot_own_class_mass,
+    plot_parameters,
+)
 
 __all__ = [
     "animation_bytes",
     "lit_frames",
     "own_class_mass",
     "play_clip",
+    "plot_alignment",
+    "plot_confusion",
     "plot_cross_video_attention",
+    "plot_feature_shift",
     "plot_ladder",
     "plot_learning_curves",
+    "plot_own_class_mass",
+    "plot_parameters",
     "plot_scope_masks",
+    "plot_token_attention",
+    "plot_video_matrices",
+    "plot_video_matrix",
+    "principal_plane",
     "query_maps",
     "show_clip",
     "show_episode",
     "token_maps",
     "use_style",
+    "video_matrix",
 ]

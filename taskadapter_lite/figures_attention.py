@@ -55,25 +55,6 @@ def lit_frames(clip: Any, maps: Any, vmax: float) -> np.ndarray:
     return tint * pencil
 
 
-def own_class_mass(weights: Any, labels: Any, n_support: int, tokens: slice = slice(1, None)) -> np.ndarray:
-    """Of the attention that each query pays to support videos, the share that goes to videos of its own class.
-
-    Args:
-        weights: (T, N, heads, B, B) task attention of one block, row attends to column, support first.
-        labels: (B,) label of every video in 0..n_way-1.
-        n_support: S, the first S of the B videos.
-        tokens: which tokens count; the patches by default, `slice(0, 1)` for the class token.
-
-    Returns:
-        (heads, Q) shares in [0, 1]; chance is 1 / n_way. nan where a query sees no support video (scope "split").
-    """
-    weights, labels = as_array(weights)[:, tokens], as_array(labels)
-    shares = weights.mean(axis=(0, 1))[:, n_support:, :n_support]  # (heads, Q, S)
-    own = labels[n_support:, None] == labels[None, :n_support]
-    total = shares.sum(-1)
-    return np.divide((shares * own).sum(-1), total, out=np.full_like(total, np.nan), where=total > 0)
-
-
 def query_maps(weights: Any, query: int, head: int | None = None) -> np.ndarray:
     """Where a video attends in every other: (B, T, h, w) shares, that sum to 1 over the B videos at each place.
 
@@ -153,6 +134,32 @@ def plot_cross_video_attention(
     axes[0].set_title(f"{title or 'Task attention of one query'}, {which}")
     _share_scale(figure, vmax, chance)
     return axes
+
+
+def plot_token_attention(
+    clip: Any, weights: Any, n: int, head: int | None = None, vmax: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Where one token looks inside its own frame: space attention, a map a frame.
+
+    Args:
+        clip: (T, 3, H, W), uint8 or float RGB in [0, 1].
+        weights: (T, heads, N, N) space attention of this clip in one block.
+        n: the token that asks, 0 is the class token; a patch is framed.
+        head: one head; the mean over heads by default.
+        vmax: the share drawn darkest; the largest one by default.
+        ax: where to draw; a new figure by default.
+
+    Shares of a frame sum to 1 over its patches and the class token, which is not drawn.
+    """
+    rows = as_array(weights)[:, :, n]  # (T, heads, N)
+    maps = token_maps(rows.mean(axis=1) if head is None else rows[:, head])
+    ax = ax or plt.subplots(figsize=(1.25 * len(maps), 1.6))[1]
+    draw_strip(ax, lit_frames(clip, maps, vmax or float(maps.max())))
+    for t in range(len(maps) if n else 0):
+        _frame_token(ax, (t, n), maps.shape[1:])
+    ax.set_xticks(range(len(maps)))
+    ax.set(xlabel="frame t", title="attention of the class token" if n == 0 else f"attention of token {n}")
+    return ax
 
 
 def _attention_axes(n_videos: int, shape: tuple[int, ...], figure: Figure | None) -> tuple[Figure, np.ndarray]:

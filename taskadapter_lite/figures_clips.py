@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OWN, OTHER, QUERY = "#D55E00", "#0072B2", "#222222"  # own class, other classes, the query: the same in every figure
 COLOURS = 64  # of an animation: an eighth of the bytes that 256 dithered ones take on noisy backgrounds
+MARKERS = "osD^vPX*"  # a class is told apart by its marker as well as by its colour
 GAP = 0.06  # white between two frames of a strip, as a share of a frame's width
 
 

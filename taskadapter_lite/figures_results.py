@@ -1,4 +1,4 @@
-"""Accuracies, losses, masks and similarities -> charts with their intervals."""
+"""Accuracies and losses -> charts, with their intervals."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 
-from taskadapter_lite.figures_clips import OTHER, OWN, as_array, wrap
-
-MARKERS = "osD^vPX*"  # a class is told apart by its marker as well as by its colour
+from taskadapter_lite.figures_clips import MARKERS, OTHER, OWN, as_array, wrap
 
 
 def plot_ladder(
@@ -102,37 +98,72 @@ def _moving_mean(points: np.ndarray, window: int) -> np.ndarray:
     return np.stack([np.convolve(column, kernel, mode="valid") for column in points.T], axis=1)
 
 
-def plot_scope_masks(masks: Mapping[str, Any], n_support: int, figure: Figure | None = None) -> np.ndarray:
-    """Who may attend to whom in each scope, a panel a scope.
+def plot_parameters(
+    names: Sequence[str],
+    parameters: Any,
+    means: Any,
+    half_widths: Any,
+    n_episodes: int,
+    chance: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy against the number of trained parameters (logarithmic; models that train nothing stand at the left).
 
     Args:
-        masks: scope -> bool (B, B), True where the row may attend to the column.
-        n_support: S; the first S of the B videos are support.
+        names: one a model; parameters: how many each trains.
+        means, half_widths: accuracies and half-widths of their 95% intervals, as shares in 0..1.
+        n_episodes: how many episodes each interval is over.
+        chance: accuracy of guessing; a dotted line.
 
-    Returns:
-        Axes (number of scopes,). Read a row: filled cells are the videos that this video sees.
+    Few trained parameters do not mean few computations: the frozen blocks run as well.
     """
-    figure = figure or plt.figure(figsize=(3.6 * len(masks), 3.9))
-    axes = figure.subplots(1, len(masks), squeeze=False)[0]
-    figure.subplots_adjust(left=0.09, right=0.99, top=0.86, bottom=0.14, wspace=0.3)
-    for ax, (scope, mask) in zip(axes, masks.items(), strict=True):
-        mask = as_array(mask)
-        ax.imshow(mask, cmap=ListedColormap(["#F2F2F2", OTHER]), vmin=0, vmax=1)
-        _grid_lines(ax, len(mask), n_support)
-        names = [f"S{i + 1}" if i < n_support else f"Q{i + 1 - n_support}" for i in range(len(mask))]
-        every = max(1, len(mask) // 12)
-        ax.set_xticks(range(0, len(mask), every), names[::every])
-        ax.set_yticks(range(0, len(mask), every), names[::every])
-        ax.set(title=scope, xlabel="may see this video")
-    axes[0].set_ylabel("this video")
-    return axes
+    parameters, means, half_widths = as_array(parameters), 100 * as_array(means), 100 * as_array(half_widths)
+    zero = parameters[parameters > 0].min() / 10
+    ax = ax or plt.subplots(figsize=(7, 4.2))[1]
+    for i, name in enumerate(names):
+        place, marker = (parameters[i] or zero, means[i]), MARKERS[i % len(MARKERS)]
+        ax.errorbar(*place, yerr=half_widths[i], fmt=marker, color=f"C{i % 7}", capsize=4)
+        ax.annotate(wrap(name, 24), place, (9, 3), textcoords="offset points", fontsize=9)
+    if chance is not None:
+        ax.axhline(100 * chance, color="#555555", linestyle=":", linewidth=1.2)
+    ax.set_xscale("log")
+    ax.set_xlim(zero / 2, parameters.max() * 8)  # room for the names
+    if (parameters == 0).any():
+        ax.annotate("none", (zero, 0), (0, -13), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", va="top", fontsize=9)  # fmt: skip
+        ax.set_xticks([tick for tick in ax.get_xticks() if zero < tick / 2 and tick <= ax.get_xlim()[1]])
+    ax.set(xlabel="trained parameters", ylabel=f"accuracy (%), 95% interval\nover {n_episodes:,} episodes")
+    ax.grid(axis="y")
+    return ax
 
 
-def _grid_lines(ax: Axes, size: int, n_support: int) -> None:
-    for edge in np.arange(0.5, size - 1):
-        ax.axhline(edge, color="white", linewidth=0.8)
-        ax.axvline(edge, color="white", linewidth=0.8)
-    ax.axhline(n_support - 0.5, color="black", linewidth=1.5)
-    ax.axvline(n_support - 0.5, color="black", linewidth=1.5)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0, labelsize=8)
+def plot_own_class_mass(
+    masses: Mapping[str, Any], blocks: Sequence[int], chance: float, ax: Axes | None = None
+) -> Axes:
+    """Share of the queries' attention to support videos that goes to their own class, by block and head.
+
+    Args:
+        masses: model (such as "trained", "untrained") -> (episodes, blocks, heads) shares, one number an episode.
+        blocks: their numbers.
+        chance: 1 / n_way.
+
+    A point is a head (from left to right 0, 1, ...), its bar the 95% interval over episodes; the dotted line is equal
+    shares. Mass on the own class says that attention finds the class, not that the prediction needs it.
+    """
+    ax = ax or plt.subplots(figsize=(1.7 * len(blocks) + 3, 4))[1]
+    for number, (name, values) in enumerate(masses.items()):
+        values = 100 * as_array(values)
+        n_episodes, _, heads = values.shape
+        mean, half = values.mean(axis=0), 1.96 * values.std(axis=0, ddof=1) / np.sqrt(n_episodes)
+        places = np.arange(len(blocks))[:, None] + 0.7 * ((np.arange(heads) + 0.5) / heads - 0.5)
+        places = places + 0.2 / heads * (number - (len(masses) - 1) / 2)
+        style = {"fmt": MARKERS[number], "markersize": 5, "capsize": 2, "elinewidth": 1.2}
+        ax.errorbar(places.ravel(), mean.ravel(), yerr=half.ravel(), label=f"{name} ({n_episodes} episodes)", **style)
+    ax.axhline(100 * chance, color="#555555", linestyle=":", linewidth=1.2, label="equal shares")
+    for edge in range(1, len(blocks)):
+        ax.axvline(edge - 0.5, color="#DDDDDD", linewidth=1)
+    ax.set_xticks(range(len(blocks)), [f"block {block}" for block in blocks])
+    ax.set(xlim=(-0.5, len(blocks) - 0.5), ylabel="attention on the own class (%)\nmean and 95% interval")
+    ax.tick_params(axis="x", length=0)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(masses) + 1)
+    return ax

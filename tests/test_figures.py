@@ -208,3 +208,100 @@ def test_scope_masks_show_the_masks():
     np.testing.assert_array_equal(axes[1].images[0].get_array(), inductive.numpy())
     assert [label.get_text() for label in axes[1].get_yticklabels()] == ["S1", "S2", "Q1", "Q2"]
     assert axes[1].get_title(loc="left") == "inductive"
+
+
+# matrices and features
+
+
+def test_video_matrix_orders_support_and_queries_by_class(weights):
+    shares, order = figures.video_matrix(weights, [3, 1, 1, 0, 2, 2, 0], n_support=5, head=1)
+    assert order.tolist() == [3, 1, 2, 4, 0, 6, 5]
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert shares[0, 4] == pytest.approx(weights[:, 1:, 1, 3, 0].mean())
+
+
+def test_plotted_video_matrix_frames_the_pairs_of_one_class_and_hides_the_forbidden(weights):
+    ax = figures.plot_video_matrix(weights, LABELS, NAMES, n_support=5)
+    shares, order = figures.video_matrix(weights, LABELS, 5)
+    np.testing.assert_allclose(ax.images[0].get_array().filled(0), 100 * shares)
+    assert ax.images[0].get_array().mask.sum() == 5 * 2 + 2  # support sees no query, queries no other query
+    frames = {(patch.get_x() + 0.5, patch.get_y() + 0.5) for patch in ax.patches}
+    seen = {(float(x), float(y)) for y in range(B) for x in range(B) if shares[y, x] > 0}
+    same = {(x, y) for x, y in seen if LABELS[order[int(x)]] == LABELS[order[int(y)]]}
+    assert frames == same
+    assert ax.get_yticklabels()[6].get_text() == "up  Q2"
+
+
+def test_every_block_and_head_has_its_own_class_mass_above(weights):
+    axes = figures.plot_video_matrices({4: weights, 5: weights[..., ::-1, :, :]}, LABELS, n_support=5)
+    mass = figures.own_class_mass(weights, LABELS, 5).mean(axis=1)
+    assert axes.shape == (2, HEADS)
+    assert [ax.get_title(loc="left") for ax in axes[0]] == [f"own class {share:.0%}" for share in mass]
+    assert axes[0, 0].images[0].get_clim() == axes[1, 2].images[0].get_clim()  # one scale
+    assert axes[1, 0].get_ylabel() == "block 5"
+
+
+def test_own_class_mass_chart_has_the_interval_over_episodes():
+    values = np.random.default_rng(2).random((9, 2, HEADS))
+    ax = figures.plot_own_class_mass({"trained": values, "untrained": values / 2}, blocks=[4, 5], chance=0.2)
+    points, _, (bars,) = ax.containers[0].lines
+    np.testing.assert_allclose(points.get_ydata(), 100 * values.mean(axis=0).ravel())
+    low, high = bars.get_segments()[4][:, 1]
+    assert high - low == pytest.approx(2 * 1.96 * 100 * values[:, 1, 1].std(ddof=1) / 3)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["block 4", "block 5"]
+
+
+def test_token_attention_draws_the_row_of_the_token(clips):
+    rng = np.random.default_rng(3)
+    weights = rng.dirichlet(np.ones(5), size=(T, HEADS, 5))
+    ax = figures.plot_token_attention(clips[0], weights, n=3, head=1)
+    maps = figures.token_maps(weights[:, 1, 3])
+    np.testing.assert_allclose(ax.images[0].get_array(), film_strip(figures.lit_frames(clips[0], maps, maps.max())))
+    assert [patch.get_xy() for patch in ax.patches] == [(t - 0.5, 0.0) for t in range(T)]  # row 1, column 0 of 2 x 2
+
+
+def test_confusion_is_in_percent_of_rows_with_reversed_pairs_framed():
+    ax = figures.plot_confusion([[3, 1, 0], [0, 2, 0], [0, 0, 0]], ["a", "b", "c"], pairs=[(0, 1)])
+    np.testing.assert_allclose(ax.images[0].get_array(), [[75, 25, 0], [0, 100, 0], [0, 0, 0]])
+    assert {(patch.get_x() + 0.5, patch.get_y() + 0.5) for patch in ax.patches} == {(1, 0), (0, 1)}
+    assert "75" in [text.get_text() for text in ax.texts]
+
+
+def test_parameters_chart_sets_the_untrained_model_apart():
+    ax = figures.plot_parameters(["frozen", "adapted"], [0, 1000], [0.4, 0.7], [0.02, 0.01], 600)
+    assert [container.lines[0].get_ydata()[0] for container in ax.containers] == [40, 70]
+    assert [container.lines[0].get_xdata()[0] for container in ax.containers] == [100, 1000]
+    assert "none" in [text.get_text() for text in ax.texts]
+
+
+def test_principal_plane_keeps_distances_of_features_that_lie_in_a_plane():
+    angles = np.array([0.1, 0.7, 2.0, 4.0])
+    basis = np.linalg.qr(np.random.default_rng(4).normal(size=(9, 9)))[0][:2]
+    features = 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1) @ basis
+    places, variance = figures.principal_plane(features)
+    unit = features / 3
+    np.testing.assert_allclose(
+        np.linalg.norm(places[:, None] - places[None], axis=-1), np.linalg.norm(unit[:, None] - unit[None], axis=-1)
+    )
+    assert variance.sum() == pytest.approx(1)
+
+
+def test_feature_shift_counts_queries_with_their_prototype_nearest():
+    support = np.eye(6)[[0, 0, 1, 1]]
+    query = np.array([[1, 0.2, 0, 0, 0, 0], [1, 0.5, 0, 0, 0, 0], [0, 1, 0, 0, 0, 1]])
+    labels = np.array([0, 0, 1, 1, 0, 1, 1])
+    axes = figures.plot_feature_shift({"before": np.concatenate([support, query])}, labels, 4, ["a", "b"])
+    assert axes[0].get_title(loc="left") == "before: 2 of 3 right"
+    assert "% of variance" in axes[0].get_xlabel()
+
+
+def test_alignment_draws_similarity_and_discs_by_weight(clips):
+    distances, weights = np.linspace(0, 2, 16).reshape(4, 4), np.diag([1.0, 0.5, 0, 1.0])
+    ax = figures.plot_alignment(distances, weights, clips[0], clips[1], title="OTAM")
+    np.testing.assert_allclose(ax.images[0].get_array(), 1 - distances)
+    discs = ax.collections[0]
+    np.testing.assert_allclose(discs.get_offsets(), [[0, 0], [1, 1], [3, 3]])
+    np.testing.assert_allclose(discs.get_sizes() / discs.get_sizes().max(), [1, 0.5, 1])
+    strips = [other for other in ax.figure.axes if other is not ax and other.images and not other.get_label()]
+    np.testing.assert_allclose(strips[0].images[0].get_array()[:, 8:16], clips[1, 1].transpose(1, 2, 0) / 255)
+    np.testing.assert_allclose(strips[1].images[0].get_array()[6:12], clips[0, 1].transpose(1, 2, 0) / 255)
