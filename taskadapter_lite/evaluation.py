@@ -1,0 +1,235 @@
+"""Model + episodes -> result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby, islice
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from taskadapter_lite.caching import FeatureCache, PrefixCache
+from taskadapter_lite.episodes import Episode, Episodes, EpisodeSampler, episode_hash
+from taskadapter_lite.labelled import LabelledClips
+from taskadapter_lite.metrics import METRICS, Scorer
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.results import RunResult, environment, peak_memory
+from taskadapter_lite.semantic import FUSIONS, TextFeatures, fuse_scores, semantic_scores
+
+__all__ = ["PrefixCache", "evaluate"]
+
+
+def evaluate(
+    model: TaskAdapterViT,
+    clips: LabelledClips | PrefixCache,
+    episodes: Episodes,
+    metric: str | Scorer = "cosine",
+    *,
+    scope: str | None = None,
+    aggregation: str = "prototype",
+    cache: PrefixCache | None = None,
+    text: TextFeatures | None = None,
+    fusion: str = "product",
+    pairs: Mapping[str, str] | None = None,
+    batch_size: int = 16,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    name: str = "evaluation",
+    command: str | None = None,
+    seeds: Mapping[str, int] | None = None,
+    metadata: Mapping | None = None,
+) -> RunResult:
+    """Classifies the queries of every episode by the class with the highest score.
+
+    Features of a model without task attention don't depend on the episode: they are computed once a clip. Ctrl-C
+    ends the run early and returns what was done.
+
+    Args:
+        model: with `depth=0` or `axes=()` the frozen baseline.
+        clips: test clips, or their `PrefixCache`.
+        episodes: a sampler or a list.
+        metric: a name in `METRICS`, or a scorer such as a trained `TRX`.
+        scope: who attends to whom; None keeps the model's own. The model has its own scope again afterwards.
+        aggregation: "prototype" or "per_shot", for metrics given by name.
+        cache: frozen tokens of `clips`, kept from call to call.
+        text: features of the class names; the result then holds visual, semantic and fused accuracies side by side
+            in `variants`, and the fused ones in `accuracies`. Needs the metric "cosine".
+        fusion: how scores are fused, see `fuse_scores`.
+        pairs: class name -> its reversed partner, for `RunResult.pair_accuracy`.
+        batch_size: episodes in one pass.
+        device: None leaves the model where it is.
+        name, command, seeds, metadata: stored in the result; `command` defaults to the process's own.
+
+    Raises:
+        ValueError: an unknown metric, scope or fusion, an untrained metric, or scores that are not finite.
+    """
+    if isinstance(clips, PrefixCache):
+        clips, cache = clips.clips, clips
+    if fusion not in FUSIONS or (text is not None and metric != "cosine"):
+        raise ValueError(f"fusion is {fusion!r} of {metric!r}; {' or '.join(FUSIONS)} of 'cosine' scores is possible")
+    metric_name, scorer = _scorer(model, metric, aggregation)
+    tally = Tally(clips.class_names, pairs, None if text is None else text.for_classes(clips.class_names), fusion)
+    model.to(device or next(model.parameters()).device)
+    result = RunResult(
+        name,
+        metric=metric_name,
+        dataset=clips.fingerprint,
+        spec=_spec(episodes),
+        seeds={**({"episodes": episodes.seed} if isinstance(episodes, EpisodeSampler) else {}), **(seeds or {})},
+        config={"model": dict(model.config), "aggregation": aggregation, "batch_size": batch_size},
+        skipped=[str(path) for path, _ in clips.skipped],
+        trainable_parameters=sum(p.numel() for p in model.trainable_parameters()),
+        metadata=dict(metadata or {}),
+        **environment(next(model.parameters()).device),
+    )
+    result.command = command or result.command
+    if text is not None:
+        result.config |= {"fusion": fusion, "text": text.source}
+    with _evaluating(model, scope, result):
+        features_of = _features(model, clips, cache)
+        for batch in _batches(episodes, batch_size, progress, name):
+            tally.add(batch, features_of(batch), scorer)
+    if not tally.accuracies:
+        raise KeyboardInterrupt
+    tally.write(result)
+    result.episodes = episode_hash(islice(episodes, len(result.accuracies)))
+    return result
+
+
+class Tally:
+    """Counts right answers, episode after episode.
+
+    Args:
+        class_names: of the data set.
+        pairs: class name -> its reversed partner.
+        text: (classes, D) features of the class names, for semantic and fused scores.
+        fusion: see `fuse_scores`.
+    """
+
+    def __init__(
+        self, class_names: list[str], pairs: Mapping[str, str] | None, text: Tensor | None, fusion: str
+    ) -> None:
+        number = {name: c for c, name in enumerate(class_names)}
+        self.partner = torch.full((len(class_names),), -1)
+        for one, other in (pairs or {}).items():
+            if one in number and other in number:
+                self.partner[number[one]] = number[other]
+        self.class_names, self.text, self.fusion = class_names, text, fusion
+        self.accuracies: dict[str, list[float]] = {}
+        self.confusion = torch.zeros(len(class_names), len(class_names), dtype=torch.long)
+        self.pairs = torch.zeros(3, dtype=torch.long)  # right, partner, total
+
+    def add(self, episodes: list[Episode], features: Tensor, scorer: Scorer) -> None:
+        """Scores E episodes of equal shape from their features (E, B, T, D), the support first."""
+        n_way, k_shot, _ = episodes[0].shape
+        support, query = features.float().tensor_split([n_way * k_shot], dim=1)
+        support = rearrange(support, "e (way shot) t d -> e way shot t d", way=n_way)
+        scores = {"visual": scorer(support, query)}
+        classes = torch.stack([e.classes for e in episodes])
+        if self.text is not None:
+            scores["semantic"] = semantic_scores(query, self.text.to(query.device)[classes.to(query.device)])
+            scores["fused"] = fuse_scores(scores["visual"], scores["semantic"], self.fusion)
+        labels = torch.stack([e.query_labels for e in episodes])
+        for name, values in scores.items():
+            if not values.isfinite().all():
+                raise ValueError(f"the {name} scores are not finite: the features or the metric have overflowed")
+            predicted = values.argmax(-1).cpu()  # (E, Q); equal scores count for the first class
+            right = (predicted == labels).sum(-1)
+            self.accuracies.setdefault(name, []).extend((right.double() / labels.shape[1]).tolist())
+        self._count(classes.gather(1, labels), classes.gather(1, predicted), classes)
+
+    def _count(self, true: Tensor, predicted: Tensor, classes: Tensor) -> None:
+        """true, predicted: (E, Q) data set classes; classes: (E, n_way)."""
+        n = len(self.class_names)
+        self.confusion += (true * n + predicted).flatten().bincount(minlength=n * n).view(n, n)
+        partner = self.partner[true]
+        present = (partner[..., None] == classes[:, None]).any(-1)
+        counts = [(predicted == true) & present, (predicted == partner) & present, present]
+        self.pairs += torch.stack([c.sum() for c in counts])
+
+    def write(self, result: RunResult) -> None:
+        """Puts the counts into a result."""
+        result.accuracies = list(self.accuracies.values())[-1]
+        result.variants = self.accuracies if self.text is not None else {}
+        result.class_names, result.confusion = list(self.class_names), self.confusion.tolist()
+        if (self.partner >= 0).any():
+            result.pairs = dict(zip(("right", "partner", "total"), self.pairs.tolist(), strict=True))
+
+
+def depends_on_episode(model: TaskAdapterViT) -> bool:
+    """True where clips attend to each other, so that a clip's features depend on the others of its episode."""
+    return model.config["depth"] > 0 and "task" in model.config["axes"]
+
+
+def _scorer(model: TaskAdapterViT, metric: str | Scorer, aggregation: str) -> tuple[str, Scorer]:
+    if isinstance(metric, nn.Module):
+        metric.to(next(model.parameters()).device).eval()
+    if not isinstance(metric, str):
+        return getattr(metric, "__name__", type(metric).__name__.lower()), metric
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
+    if METRICS[metric].has_parameters:
+        raise ValueError(f"metric {metric!r} has trained parameters: pass the trained module instead of its name")
+    return metric, METRICS[metric].build(model.feature_dim, model.T, aggregation)
+
+
+def _features(
+    model: TaskAdapterViT, clips: LabelledClips, cache: PrefixCache | None
+) -> Callable[[list[Episode]], Tensor]:
+    """episodes of equal shape -> (E, B, T, D'), with as little repeated work as the model allows."""
+    if not depends_on_episode(model):
+        table = FeatureCache(model, clips, cache)
+        return lambda episodes: table.features(torch.stack([e.clips for e in episodes]))
+    if model.config["temporal_embedding"] == "input":  # nothing can be kept: the trained part starts below the prefix
+        device = next(model.parameters()).device
+        return lambda episodes: torch.stack(
+            [model(clips.read_batch(e.clips).to(device), len(e.support)) for e in episodes]
+        )
+    cache = cache or PrefixCache(model, clips)
+
+    def adapted(episodes: list[Episode]) -> Tensor:
+        tokens = cache.tokens(torch.cat([e.clips for e in episodes]))
+        tokens = rearrange(tokens, "(e b) t n d -> e b t n d", e=len(episodes))
+        return model.adapt(tokens, len(episodes[0].support))
+
+    return adapted
+
+
+def _batches(episodes: Episodes, batch_size: int, progress: bool, name: str) -> Iterator[list[Episode]]:
+    """Runs of at most `batch_size` neighbours of equal shape."""
+    with tqdm(total=len(episodes), unit="episode", disable=not progress, desc=name) as bar:
+        for _, run in groupby(episodes, key=lambda e: e.shape):
+            while batch := list(islice(run, batch_size)):
+                yield batch
+                bar.update(len(batch))
+
+
+def _spec(episodes: Episodes) -> dict[str, int]:
+    if len(episodes) == 0:
+        raise ValueError("the list of episodes is empty")
+    return dict(zip(("n_way", "k_shot", "queries"), episodes[0].shape, strict=True))
+
+
+@contextmanager
+def _evaluating(model: TaskAdapterViT, scope: str | None, result: RunResult) -> Iterator[None]:
+    """The model in eval mode and in `scope`, as it was afterwards; time, memory and Ctrl-C go into the result."""
+    own_scope, was_training, start = model.scope, model.training, time.perf_counter()
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        model.scope = scope or own_scope
+        model.eval()
+        result.scope = model.scope if depends_on_episode(model) else None
+        with torch.no_grad():
+            yield
+    except KeyboardInterrupt:
+        result.interrupted = True
+    finally:
+        model.scope = own_scope
+        model.train(was_training)
+        result.seconds, result.peak_memory = round(time.perf_counter() - start, 3), peak_memory(device)

@@ -1,0 +1,243 @@
+"""Frame features of support and query -> scores.
+
+Every metric takes support (..., n_way, k_shot, T, D) and query (..., Q, T, D), with any leading batch axes (one an
+episode), and returns float32 scores (..., Q, n_way), higher for more alike. With `aggregation="prototype"` a class is
+the mean of its support clips; with "per_shot" its score is the mean over its clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from math import log, sqrt
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+AGGREGATIONS = ("prototype", "per_shot")
+EPSILON = 1e-6  # keeps the gradient of a normalised zero vector finite
+
+
+def _classes_as_shots(support: Tensor, aggregation: str) -> Tensor:
+    """(..., n_way, shots, T, D) in float32: all k_shot clips, or their mean alone."""
+    if aggregation not in AGGREGATIONS:
+        raise ValueError(f"aggregation is {aggregation!r}; it must be one of {', '.join(AGGREGATIONS)}")
+    return support.float() if aggregation == "per_shot" else support.float().mean(-3, keepdim=True)
+
+
+def cosine_scores(support: Tensor, query: Tensor, aggregation: str = "prototype") -> Tensor:
+    """Cosine of time-averaged features: the head of Task-Adapter. Average first, then normalise.
+
+    Args:
+        support: (..., n_way, k_shot, T, D).
+        query: (..., Q, T, D).
+
+    Returns:
+        (..., Q, n_way) in [-1, 1].
+    """
+    s = F.normalize(_classes_as_shots(support, aggregation).mean(-2), dim=-1, eps=EPSILON)
+    q = F.normalize(query.float().mean(-2), dim=-1, eps=EPSILON)
+    return torch.einsum("...qd,...wkd->...qwk", q, s).mean(-1)
+
+
+def euclidean_scores(support: Tensor, query: Tensor, aggregation: str = "prototype") -> Tensor:
+    """Minus the squared distance of time-averaged features.
+
+    Snell, Swersky, Zemel, "Prototypical networks for few-shot learning", NeurIPS 2017, equations 1 and 2.
+    Shapes as in `cosine_scores`; scores are 0 or below.
+    """
+    s, q = _classes_as_shots(support, aggregation).mean(-2), query.float().mean(-2)
+    difference = q[..., :, None, None, :] - s[..., None, :, :, :]
+    return -difference.square().sum(-1).mean(-1)
+
+
+def frame_distances(support: Tensor, query: Tensor, aggregation: str = "prototype") -> Tensor:
+    """1 - cosine of each query frame and each support frame: (..., Q, n_way, shots, T, T) in [0, 2]."""
+    s = F.normalize(_classes_as_shots(support, aggregation), dim=-1, eps=EPSILON)
+    q = F.normalize(query.float(), dim=-1, eps=EPSILON)
+    return 1 - torch.einsum("...qld,...wkmd->...qwklm", q, s)
+
+
+def otam_distances(distances: Tensor, gamma: float = 0.1) -> Tensor:
+    """Cost of the best alignment of columns to rows, softened: maps p with p(m + 1) - p(m) in {0, 1}, ends free.
+
+    Cao et al., "Few-shot video classification via temporal alignment", CVPR 2020, equations 4 to 9, in one direction.
+    The table is filled column by column, all rows at once; softmin(a, b) = -gamma log(exp(-a/gamma) + exp(-b/gamma))
+    lies below the minimum, so the smoothed cost is below the true one and may be negative.
+
+    Args:
+        distances: (..., rows, columns), 0 or above.
+        gamma: width of the softened minimum, above 0.
+
+    Returns:
+        (...) costs.
+    """
+    if gamma <= 0:
+        raise ValueError(f"gamma is {gamma}; the softened minimum needs a positive width")
+    energy = -distances.float() / gamma  # in units of -gamma every step is a sum or a logaddexp
+    cells = [energy[..., 0, 0]]  # column 1: a path starts at any row at no cost (left, diagonal) or comes from above
+    for row in range(1, energy.shape[-2]):
+        cells.append(energy[..., row, 0] + torch.logaddexp(cells[-1], torch.full_like(cells[-1], log(2))))
+    column = torch.stack(cells, -1)
+    for step in energy.unbind(-1)[1:]:
+        stay, advance = column[..., 1:], column[..., :-1]
+        column = step + torch.cat([column[..., :1], torch.logaddexp(stay, advance)], -1)
+    # last column: softmin is associative, so its chain down the rows is one sum over all its entries
+    return -gamma * torch.cat([column, column[..., :-1]], -1).logsumexp(-1)
+
+
+def _otam_pair(distances: Tensor, gamma: float = 0.1) -> Tensor:
+    return otam_distances(distances, gamma) + otam_distances(distances.transpose(-1, -2), gamma)
+
+
+def bimhm_distances(distances: Tensor) -> Tensor:
+    """Bidirectional mean Hausdorff distance, (..., T, T) -> (...): each frame meets its nearest, whatever the order.
+
+    Wang et al., "Hybrid relation guided set matching for few-shot action recognition", CVPR 2022, equation 7 (with
+    means in both directions).
+    """
+    distances = distances.float()
+    return distances.amin(-1).mean(-1) + distances.amin(-2).mean(-1)
+
+
+def otam_scores(support: Tensor, query: Tensor, aggregation: str = "prototype", gamma: float = 0.1) -> Tensor:
+    """Minus the OTAM cost, both directions summed; shapes as in `cosine_scores`."""
+    return -_otam_pair(frame_distances(support, query, aggregation), gamma).mean(-1)
+
+
+def bimhm_scores(support: Tensor, query: Tensor, aggregation: str = "prototype") -> Tensor:
+    """Minus the Bi-MHM distance, in [-4, 0]; shapes as in `cosine_scores`."""
+    return -bimhm_distances(frame_distances(support, query, aggregation)).mean(-1)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How two clips were compared: rows are query frames, columns are support frames.
+
+    Attributes:
+        distances: (T, T) frame distances.
+        weights: (T, T) how much each pair of frames counts: the derivative of the clip distance by the frame distance.
+        distance: the clip distance.
+    """
+
+    distances: Tensor
+    weights: Tensor
+    distance: float
+
+
+def alignment(support: Tensor, query: Tensor, metric: str = "otam", gamma: float = 0.1) -> Alignment:
+    """The alignment behind a score of two clips, for drawing.
+
+    Both distances choose among sums of frame distances, so their gradient is 1 (or a share) where a pair was chosen.
+
+    Args:
+        support: (T, D) features of one support clip or one prototype.
+        query: (T, D) features of one query clip.
+        metric: "otam" or "bimhm".
+    """
+    ways = {"otam": partial(_otam_pair, gamma=gamma), "bimhm": bimhm_distances}
+    if metric not in ways:
+        raise ValueError(f"metric is {metric!r}; alignments exist for {', '.join(ways)}")
+    with torch.enable_grad():
+        distances = frame_distances(support[None, None], query[None])[0, 0, 0].detach().requires_grad_()
+        total = ways[metric](distances)
+        (weights,) = torch.autograd.grad(total, distances)
+    return Alignment(distances.detach(), weights, total.item())
+
+
+class TRX(nn.Module):
+    """Query tuples rebuilt from the ordered frame tuples of a class, by learnt attention.
+
+    Perrett et al., "Temporal-relational CrossTransformers for few-shot action recognition", CVPR 2021, equations 3
+    to 8, without dropout. All shots of a class enter one softmax, so there is no `aggregation` to choose.
+
+    Args:
+        dim: D, the width of a frame feature.
+        T: frames a clip.
+        cardinalities: sizes of the ordered tuples, each at most T.
+        key_dim: width of keys and values.
+    """
+
+    def __init__(self, dim: int, T: int = 8, cardinalities: tuple[int, ...] = (2, 3), key_dim: int = 1152) -> None:
+        super().__init__()
+        if not cardinalities or not all(1 <= c <= T for c in cardinalities):
+            raise ValueError(f"cardinalities are {cardinalities}; tuples hold at least 1 and at most T = {T} frames")
+        self.T, self.cardinalities, self.key_dim = T, tuple(cardinalities), key_dim
+        self.to_key = nn.ModuleList(nn.Linear(c * dim, key_dim) for c in cardinalities)
+        self.to_value = nn.ModuleList(nn.Linear(c * dim, key_dim) for c in cardinalities)
+        self.key_norm = nn.ModuleList(nn.LayerNorm(key_dim) for _ in cardinalities)
+        self.register_buffer("position", 0.1 * sinusoidal_position(T, dim), persistent=False)
+        for c in cardinalities:
+            self.register_buffer(f"tuples_{c}", torch.tensor(list(combinations(range(T), c))), persistent=False)
+
+    def _project(self, features: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """(..., T, D) -> keys and values (..., tuples, key_dim)."""
+        frames = (features.float() + self.position)[..., getattr(self, f"tuples_{self.cardinalities[level]}"), :]
+        frames = rearrange(frames, "... tuples c d -> ... tuples (c d)")
+        return self.key_norm[level](self.to_key[level](frames)), self.to_value[level](frames)
+
+    def forward(self, support: Tensor, query: Tensor) -> Tensor:
+        """support (..., n_way, k_shot, T, D), query (..., Q, T, D) -> scores (..., Q, n_way), 0 or below."""
+        if {support.shape[-2], query.shape[-2]} != {self.T}:
+            raise ValueError(
+                f"features have {support.shape[-2]} and {query.shape[-2]} frames; TRX was made for {self.T}"
+            )
+        return -torch.stack([self._distances(support, query, i) for i in range(len(self.cardinalities))]).mean(0)
+
+    def _distances(self, support: Tensor, query: Tensor, level: int) -> Tensor:
+        s_keys, s_values = (rearrange(x, "... k s d -> ... (k s) d") for x in self._project(support, level))
+        q_keys, q_values = self._project(query, level)
+        logits = torch.einsum("...qud,...wsd->...qwus", q_keys, s_keys) / sqrt(self.key_dim)
+        prototypes = torch.einsum("...qwus,...wsd->...qwud", logits.softmax(-1), s_values)
+        return (q_values.unsqueeze(-3) - prototypes).square().sum(-1).mean(-1)
+
+
+def sinusoidal_position(T: int, dim: int) -> Tensor:
+    """(T, dim): sines in even channels, cosines in odd ones, wavelengths from 2 pi to 20,000 pi frames."""
+    rate = torch.exp(torch.arange(0, dim, 2) * (-log(10_000.0) / dim))
+    angle = torch.arange(T)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :dim]
+
+
+Scorer = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """An entry of the registry.
+
+    Attributes:
+        name: how the command line calls it.
+        has_parameters: True where `build` returns a module that has to be trained.
+        order_aware: True where scores change when the frames of the support are shuffled.
+        build: (dim, T, aggregation) -> scorer(support, query).
+    """
+
+    name: str
+    has_parameters: bool
+    order_aware: bool
+    build: Callable[..., Scorer]
+
+
+def _plain(scores: Callable[..., Tensor]) -> Callable[..., Scorer]:
+    return lambda dim, T, aggregation="prototype": partial(scores, aggregation=aggregation)
+
+
+def _build_trx(dim: int, T: int, aggregation: str = "prototype") -> TRX:
+    return TRX(dim, T, tuple(c for c in (2, 3) if c <= T) or (1,))
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("cosine", False, False, _plain(cosine_scores)),
+        Metric("euclidean", False, False, _plain(euclidean_scores)),
+        Metric("otam", False, True, _plain(otam_scores)),
+        Metric("bimhm", False, False, _plain(bimhm_scores)),
+        Metric("trx", True, True, _build_trx),
+    )
+}

@@ -1,0 +1,284 @@
+"""A run as data: per-episode accuracies with all that is needed to trust, repeat and compare them."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from taskadapter_lite.episodes import write_json
+
+RESULT_FORMAT = 1
+
+
+def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of its 95% interval: 1.96 s / sqrt(n), s with n - 1 in the denominator.
+
+    The interval covers which episodes were drawn from these clips and classes. It covers neither other training
+    seeds nor other classes (see `comparison_table` and `class_interval`), and shrinks with every further episode
+    although the clips stay the same.
+
+    Args:
+        accuracies: one number an episode, in 0..1.
+
+    Returns:
+        (mean, half width); the half width of a single episode is infinite.
+    """
+    values = np.asarray(accuracies, dtype=np.float64)
+    if values.size == 0:
+        raise ValueError("no accuracies: an interval needs at least one episode")
+    half_width = 1.96 * values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else math.inf
+    return float(values.mean()), float(half_width)
+
+
+def class_interval(confusion: Sequence[Sequence[int]], n_draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95% interval of the mean class accuracy if the test classes had been others: a bootstrap over classes.
+
+    Whole classes are drawn with replacement; their accuracies are kept, as if they didn't depend on which other
+    classes they met.
+
+    Args:
+        confusion: counts [true class][predicted class]; rows without a query are left out.
+
+    Returns:
+        (lower end, upper end): percentiles 2.5 and 97.5.
+    """
+    counts = np.asarray(confusion, dtype=np.float64)
+    totals = counts.sum(1)
+    if not totals.any():
+        raise ValueError("the confusion matrix is empty: a bootstrap over classes needs queries")
+    accuracy = (counts.diagonal()[totals > 0]) / totals[totals > 0]
+    draws = np.random.default_rng(seed).choice(accuracy, (n_draws, accuracy.size))
+    low, high = np.percentile(draws.mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def text_interval(accuracies: Sequence[float]) -> str:
+    """A mean in percent, never without its interval: "71.3 +- 0.9"."""
+    mean, half_width = accuracy_interval(accuracies)
+    return f"{100 * mean:.1f} +- {100 * half_width:.1f}"
+
+
+@dataclass
+class RunResult:
+    """One evaluation or one training run.
+
+    Attributes:
+        name: what the run is called in tables; runs of one name are seeds of one row.
+        accuracies: accuracy of each episode, in 0..1.
+        metric: name of the metric, None where there is none.
+        scope: who could attend to whom; None where the features don't depend on the episode.
+        dataset: fingerprint of the clips.
+        episodes: hash of the episode list.
+        spec: size of the episodes.
+        seeds: every seed that was used.
+        class_names: names of the rows and columns of `confusion`.
+        confusion: query counts [true class][predicted class].
+        pairs: {"right": n, "partner": n, "total": n} of the queries whose reversed partner was in the episode.
+        variants: accuracies of each episode by another score, such as visual, semantic and fused.
+        config: what was chosen: model, aggregation, training.
+        history: one dict a logged step of a training run.
+        skipped: files that could not be read.
+        seconds: wall-clock time.
+        peak_memory: bytes, of the process or of the accelerator.
+        trainable_parameters: number of trained values.
+        interrupted: True where the run was stopped and holds what was done by then.
+        device, versions, commit, command, created: see `environment`.
+        metadata: anything else that JSON can hold.
+    """
+
+    name: str
+    accuracies: list[float] = field(default_factory=list)
+    metric: str | None = None
+    scope: str | None = None
+    dataset: str | None = None
+    episodes: str | None = None
+    spec: dict = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+    class_names: list[str] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)
+    pairs: dict[str, int] = field(default_factory=dict)
+    variants: dict[str, list[float]] = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
+    history: list[dict] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    peak_memory: int = 0
+    trainable_parameters: int = 0
+    interrupted: bool = False
+    device: str = "cpu"
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    command: str = ""
+    created: str = ""
+    metadata: dict = field(default_factory=dict)
+
+    @property
+    def class_accuracies(self) -> dict[str, float]:
+        """Accuracy of each class that had a query."""
+        rows = zip(self.class_names, self.confusion, strict=True)
+        return {name: row[i] / sum(row) for i, (name, row) in enumerate(rows) if sum(row)}
+
+    @property
+    def pair_accuracy(self) -> float | None:
+        """Share of right answers among those that name the query's class or its reversed partner; 0.5 is a coin."""
+        named = self.pairs.get("right", 0) + self.pairs.get("partner", 0)
+        return self.pairs["right"] / named if named else None
+
+    def summary(self) -> str:
+        """One line: mean and interval of each score, number of episodes, metric and scope."""
+        scores = self.variants or {"": self.accuracies}
+        means = ", ".join(f"{name} {text_interval(values)}".strip() for name, values in scores.items())
+        cut = " (interrupted)" if self.interrupted else ""
+        return (
+            f"{self.name}: {means} % on {len(self.accuracies)} episodes{cut}, "
+            f"metric {self.metric or 'none'}, scope {self.scope or 'none'}"
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes JSON in one step."""
+        write_json(path, {"format": RESULT_FORMAT, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> RunResult:
+        """Reads what `save` wrote, exactly.
+
+        Raises:
+            ValueError: if the file is no result or has a newer format.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            found = data.pop("format")
+            if found > RESULT_FORMAT:
+                raise ValueError(f"{path} has format {found}; this version reads up to {RESULT_FORMAT}: please upgrade")
+            return cls(**data)
+        except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not a saved result ({error!r})") from error
+
+
+def environment(device: str | torch.device = "cpu") -> dict:
+    """What a run ran on, as keyword arguments of `RunResult`: device, versions, commit, command and time."""
+    device = torch.device(device)
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": f"{device.type} ({named})",
+        "versions": {"python": platform.python_version(), **_versions("torch", "timm", "numpy", "taskadapter_lite")},
+        "commit": git_commit(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a source tree on the path, not installed
+            found[package] = "unknown"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the package's repository, with "+changes" where tracked files differ; None outside of one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory(device: str | torch.device = "cpu") -> int:
+    """Bytes: the most that PyTorch held on the accelerator, or that the process has held in RAM (0 if unknown)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def comparison_table(results: Sequence[RunResult], baseline: str | None = None) -> pd.DataFrame:
+    """Runs side by side, in percent; one row a name, or a name and variant (visual, semantic, fused).
+
+    Runs of one name are training seeds: `mean` and `ci95` are those of the per-episode mean over seeds, and
+    `seed_sd` is the standard deviation of the seeds' own means. `class_low` and `class_high` bound the mean class
+    accuracy for other classes (see `class_interval`). `difference` and `difference_ci95` compare with the baseline
+    episode by episode, which is sharper than comparing two intervals.
+
+    Args:
+        results: evaluations.
+        baseline: name of the row that the others are compared with.
+
+    Raises:
+        ValueError: if runs of one name, or a run and the baseline, used different episodes; or there is no such row.
+    """
+    rows = _rows(results)
+    if baseline is not None and baseline not in rows:
+        raise ValueError(f"baseline is {baseline!r}; the rows are {', '.join(rows)}")
+    return pd.DataFrame([_table_row(name, *rows[name], rows.get(baseline)) for name in rows])
+
+
+def _rows(results: Sequence[RunResult]) -> dict[str, tuple[list[RunResult], np.ndarray]]:
+    """Row name -> its runs and their accuracies (seeds, episodes)."""
+    rows: dict[str, tuple[list[RunResult], list]] = {}
+    for result in results:
+        for variant, values in (result.variants or {"": result.accuracies}).items():
+            runs, accuracies = rows.setdefault(f"{result.name} {variant}".strip(), ([], []))
+            runs.append(result)
+            accuracies.append(values)
+            _refuse_other_episodes(runs[0], result)
+    return {name: (runs, np.array(accuracies)) for name, (runs, accuracies) in rows.items()}
+
+
+def _refuse_other_episodes(first: RunResult, second: RunResult) -> None:
+    if (first.dataset, first.episodes) != (second.dataset, second.episodes):
+        raise ValueError(
+            f"{first.name} and {second.name} can't be paired: they used the episodes {first.episodes} of "
+            f"{first.dataset} and {second.episodes} of {second.dataset}"
+        )
+
+
+def _table_row(name: str, runs: list[RunResult], accuracies: np.ndarray, baseline: tuple | None) -> dict:
+    first, per_episode = runs[0], accuracies.mean(0)
+    mean, half_width = accuracy_interval(per_episode)
+    row = {"name": name, "metric": first.metric, "scope": first.scope, "episodes": per_episode.size}
+    row |= {"seeds": len(runs), "mean": 100 * mean, "ci95": 100 * half_width}
+    row["seed_sd"] = 100 * accuracies.mean(1).std(ddof=1) if len(runs) > 1 else math.nan
+    if first.confusion and not first.variants:
+        low, high = class_interval(sum(np.array(run.confusion) for run in runs))
+        row |= {"class_low": 100 * low, "class_high": 100 * high}
+    if baseline is not None:
+        _refuse_other_episodes(baseline[0][0], first)
+        mean, half_width = accuracy_interval(per_episode - baseline[1].mean(0))
+        row |= {"difference": 100 * mean, "difference_ci95": 100 * half_width}
+    return row
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A comparison table as Markdown; numbers with one decimal, each mean with its interval."""
+    text = table.drop(columns=["ci95", "difference_ci95"], errors="ignore").astype(object)
+    for column, interval in (("mean", "ci95"), ("difference", "difference_ci95")):
+        if column in table:
+            text[column] = [f"{m:.1f} +- {c:.1f}" for m, c in zip(table[column], table[interval], strict=True)]
+    lines = [[f"{v:.1f}" if isinstance(v, float) else str(v) for v in row] for row in text.to_numpy().tolist()]
+    lines = [list(text.columns), ["---"] * text.shape[1], *lines]
+    return "\n".join("| " + " | ".join("" if v in ("nan", "None") else v for v in line) + " |" for line in lines)
