@@ -1,0 +1,193 @@
+"""Episodes -> loss -> one optimiser step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from taskadapter_lite.checkpoints import part
+from taskadapter_lite.distributed import Team
+from taskadapter_lite.episodes import Episode, Episodes
+from taskadapter_lite.evaluation import PrefixCache
+from taskadapter_lite.labelled import LabelledClips
+from taskadapter_lite.metrics import METRICS
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.recipes import TrainConfig
+
+# The temporal embedding and the temperature are few numbers that start far from where they end: they learn faster.
+FAST = 3.0
+
+
+class Objective(nn.Module):
+    """Features of episodes -> loss and accuracy; holds what is trained beside the adapters.
+
+    Args:
+        config: metric, temperature and auxiliary weight are read from it.
+        feature_dim, T: width and number of the frame features.
+        n_classes: number of training classes (for the auxiliary classifier).
+    """
+
+    def __init__(self, config: TrainConfig, feature_dim: int, T: int, n_classes: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.metric: Callable = METRICS[config.metric].build(feature_dim, T)
+            self.classifier = nn.Linear(feature_dim, n_classes) if config.auxiliary_weight else None
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)), config.learn_temperature)
+        self.auxiliary_weight = config.auxiliary_weight
+
+    def forward(self, features: Tensor, n_way: int, query_labels: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare queries with support clips, in 32 bit.
+
+        Args:
+            features: (E, B, T, D), the support clips first, class after class.
+            n_way: classes in an episode.
+            query_labels: (E, Q), in 0..n_way-1.
+            class_ids: (E, B) training class of every clip.
+
+        Returns:
+            loss (E,) and accuracy (E,) of each episode.
+        """
+        E, B, T, D = features.shape
+        features, n_support = features.float(), B - query_labels.shape[-1]
+        support = rearrange(features[:, :n_support], "e (way shot) t d -> e way shot t d", way=n_way)
+        scores = self.metric(support, features[:, n_support:])  # (E, Q, n_way)
+        logits = rearrange(scores * self.log_temperature.exp(), "e q way -> e way q")
+        loss = F.cross_entropy(logits, query_labels, reduction="none").mean(dim=-1)
+        if self.classifier is not None:
+            guesses = rearrange(self.classifier(features.mean(dim=-2)), "e b c -> e c b")
+            loss = loss + self.auxiliary_weight * F.cross_entropy(guesses, class_ids, reduction="none").mean(dim=-1)
+        return loss, (scores.argmax(dim=-1) == query_labels).float().mean(dim=-1)
+
+    def kept_state(self) -> dict[str, Tensor]:
+        """What evaluation needs of it: the metric's parameters and the temperature, not the auxiliary classifier."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("classifier.")}
+
+
+def build_optimizer(
+    config: TrainConfig, slow: Iterable[nn.Parameter], fast: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Two parameter groups; `fast` ones have three times the learning rate and no weight decay."""
+    groups = [{"params": list(slow), "factor": 1.0}, {"params": list(fast), "factor": FAST, "weight_decay": 0.0}]
+    if config.optimizer == "sgd":  # the published recipe: one rate for everything
+        groups[1]["factor"] = 1.0
+        return torch.optim.SGD(groups, config.learning_rate, config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+
+
+class Learner:
+    """A model with all that is trained in and beside it, and how to take one step.
+
+    Args:
+        model, clips, episodes, config: as `train` takes them.
+        team: the processes that share each step's episodes.
+
+    Raises:
+        ValueError: nothing to train.
+    """
+
+    def __init__(
+        self, model: TaskAdapterViT, clips: LabelledClips, episodes: Episodes, config: TrainConfig, team: Team
+    ) -> None:
+        self.model, self.clips, self.episodes, self.config, self.team = model, clips, episodes, config, team
+        if config.scope is not None:
+            model.scope = config.scope
+        if config.trainable == "all":
+            model.backbone.requires_grad_(True)
+        self.labels = torch.tensor(clips.labels)
+        self.device = next(model.parameters()).device
+        self.objective = Objective(config, model.feature_dim, model.T, len(clips.class_names)).to(self.device)
+        self.parameters = [p for p in [*model.parameters(), *self.objective.parameters()] if p.requires_grad]
+        if not self.parameters:
+            raise ValueError(f"a model of depth {model.depth} and this configuration leave nothing to train")
+        fast = [p for p in (model.temporal, self.objective.log_temperature) if p is not None and p.requires_grad]
+        self.optimizer = build_optimizer(config, [p for p in self.parameters if not any(p is q for q in fast)], fast)
+        self.prefix_is_fixed = config.trainable == "adapters" and model.config["temporal_embedding"] != "input"
+        self.cache = PrefixCache(model, clips, views=config.views) if self.prefix_is_fixed and config.views else None
+
+    def step(self, numbers: Sequence[int], learning_rate: float) -> list[tuple[list[int], Tensor]]:
+        """Take one optimiser step on the mean loss of episodes `numbers`, of which this process runs its share.
+
+        Returns:
+            [(numbers of E episodes, (2, E) their losses and accuracies)], still on the device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group["factor"]
+        self.optimizer.zero_grad()
+        outcome = []
+        for _, same_shape in groupby(self.team.share(numbers), key=lambda n: self.episodes[n].shape):
+            some = list(same_shape)
+            loss, accuracy = self._loss(some)
+            (loss.sum() / len(numbers)).backward()
+            outcome.append((some, torch.stack([loss.detach(), accuracy])))
+        self.team.sum_gradients(self.parameters)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
+        self.optimizer.step()
+        return outcome
+
+    def _loss(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        """Loss (E,) and accuracy (E,) of episodes of equal shape, in one pass of the adapted blocks."""
+        episodes = [self.episodes[n] for n in numbers]
+        n_way, k_shot, _ = episodes[0].shape
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            tokens = torch.stack([self._tokens(e, n) for e, n in zip(episodes, numbers, strict=True)])
+            features = self.model.adapt(tokens, n_way * k_shot)
+        query_labels = torch.stack([e.query_labels for e in episodes]).to(self.device, non_blocking=True)
+        class_ids = torch.stack([self.labels[e.clips] for e in episodes]).to(self.device, non_blocking=True)
+        return self.objective(features, n_way, query_labels, class_ids)
+
+    def _tokens(self, episode: Episode, number: int) -> Tensor:
+        """Tokens (B, T, N, D) of an episode's clips, in random views that depend on (seed, number) alone."""
+        rng = np.random.default_rng((self.config.seed, number, 1))  # (seed, number) draws an episode's clips
+        views = rng.integers(self.config.views or 2**31, size=len(episode.clips)).tolist()
+        if self.cache is not None:
+            return self.cache.tokens(episode.clips, views)
+        clips = self.clips.read_batch(episode.clips, views).to(self.device, non_blocking=True)
+        if self.prefix_is_fixed:
+            return self.model.prefix(clips)
+        tokens = self.model._embed(clips)  # the prefix step by step, because gradients must pass through it
+        if self.model.config["temporal_embedding"] == "input":
+            tokens = tokens + self.model.temporal[:, None]
+        return self.model._frozen_blocks(tokens)
+
+    # ---- what a checkpoint holds
+
+    def trained(self) -> dict[str, Tensor]:
+        """Name -> tensor that training changes: the tensors themselves, not copies."""
+        named = {f"model.{name}": p for name, p in self.model.named_parameters() if p.requires_grad}
+        return named | {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
+
+    @torch.no_grad()
+    def put(self, values: dict[str, Tensor]) -> None:
+        """Overwrite what is trained by a copy made from `trained`."""
+        for name, tensor in self.trained().items():
+            tensor.copy_(values[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors of everything but the adapters: objective, optimiser, random numbers."""
+        moments = {
+            f"optimizer.{number}.{name}": value
+            for number, entries in self.optimizer.state_dict()["state"].items()
+            for name, value in entries.items()
+            if value is not None
+        }
+        objective = {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
+        return {**objective, **moments, "random": torch.get_rng_state()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take up what `state` gave."""
+        self.objective.load_state_dict(part(state, "objective."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in part(state, "optimizer.").items():
+            number, name = key.split(".", 1)
+            moments.setdefault(int(number), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        torch.set_rng_state(state["random"])
