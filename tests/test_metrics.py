@@ -1,0 +1,303 @@
+"""Frame features of support and query -> scores."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from taskadapter_lite.metrics import (
+    METRICS,
+    TRX,
+    alignment,
+    bimhm_distances,
+    bimhm_scores,
+    cosine_scores,
+    euclidean_scores,
+    frame_distances,
+    otam_distances,
+    otam_scores,
+    sinusoidal_position,
+)
+
+ALL = list(METRICS)
+PLAIN = [name for name in ALL if not METRICS[name].has_parameters]
+
+
+def features(n_way=3, k_shot=2, Q=5, T=4, D=6, seed=0, lead=()):
+    generator = torch.Generator().manual_seed(seed)
+    support = torch.randn(*lead, n_way, k_shot, T, D, generator=generator)
+    return support, torch.randn(*lead, Q, T, D, generator=generator)
+
+
+def scorer(name, T=4, D=6, **options):
+    torch.manual_seed(0)
+    return METRICS[name].build(D, T, **options)
+
+
+# ---- worked by hand
+
+
+def test_cosine_by_hand():
+    """Time means: query (1, 1), classes (2, 0) and (-1, -1). Cosines 1 / sqrt(2) and -1; lengths don't matter."""
+    query = torch.tensor([[[0.0, 2.0], [2.0, 0.0]]])
+    support = torch.tensor([[[[4.0, 1.0], [0.0, -1.0]]], [[[-1.0, -1.0], [-1.0, -1.0]]]])
+    torch.testing.assert_close(cosine_scores(support, query), torch.tensor([[1 / math.sqrt(2), -1.0]]))
+
+
+def test_euclid_by_hand():
+    """Query mean (1, 1); shots with means (1, 0) and (1, 4): prototype (1, 2) at 1, shots at 1 and 9, mean 5."""
+    query = torch.tensor([[[0.0, 2.0], [2.0, 0.0]]])
+    support = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[1.0, 3.0], [1.0, 5.0]]]])
+    assert euclidean_scores(support, query).item() == -1.0
+    assert euclidean_scores(support, query, "per_shot").item() == -5.0
+
+
+def test_averaging_comes_before_normalising():
+    """Frames (10, 0) and (0, 1): the mean points along (10, 1), not along the diagonal."""
+    query = torch.tensor([[[10.0, 0.0], [0.0, 1.0]]])
+    support = torch.tensor([[[[1.0, 1.0], [1.0, 1.0]]]])
+    assert cosine_scores(support, query).item() == pytest.approx(11 / math.sqrt(101 * 2))
+
+
+def test_otam_by_hand():
+    """d = [[0, 1], [1, 0]]: 2 columns, steps 0 or 1 row. Stay in row 0: 0 + 1; in row 1: 1 + 0; advance: 0 + 0 = 0.
+
+    With a reversed clip, d = [[1, 0], [0, 1]]: stay costs 1 in either row, advancing 2; the best is 1.
+    """
+    forward, backward = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert otam_distances(forward, gamma=1e-3).item() == pytest.approx(0, abs=0.01)
+    assert otam_distances(backward, gamma=1e-3).item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("gamma, expected", [(0.1, 3.25), (0.5, 0.11), (1e-3, 4.0)])
+def test_otam_of_constant_distances(gamma, expected):
+    """d = 0.5 everywhere, T = 8: the true cost is 8 x 0.5 = 4; the softened one is below (values of a public code)."""
+    assert otam_distances(torch.full((8, 8), 0.5), gamma).item() == pytest.approx(expected, abs=0.01)
+
+
+def test_bimhm_by_hand():
+    """d = [[0, 1], [.5, .25]]: rows have minima 0 and .25, columns 0 and .25: .125 + .125."""
+    assert bimhm_distances(torch.tensor([[0.0, 1.0], [0.5, 0.25]])).item() == 0.25
+
+
+# ---- independent oracles
+
+
+@pytest.mark.parametrize("T", range(1, 7))
+def test_otam_is_the_best_of_all_alignments(T):
+    """Brute force over all maps p from columns to rows with steps 0 or 1."""
+    d = torch.rand(T, T, generator=torch.Generator().manual_seed(T))
+    best = min(
+        sum(d[p, m].item() for m, p in enumerate(itertools.accumulate(steps, initial=start)))
+        for start in range(T)
+        for steps in itertools.product((0, 1), repeat=T - 1)
+        if start + sum(steps) < T
+    )
+    assert otam_distances(d, gamma=1e-4).item() == pytest.approx(best, abs=2e-3)
+
+
+@pytest.mark.parametrize("T", [1, 2, 5])
+def test_otam_is_the_padded_recursion(T):
+    """Cell by cell, with a zero column on either side and the softmin as published; in float64."""
+    d, g = torch.rand(T, T, generator=torch.Generator().manual_seed(T)).double(), 0.1
+
+    def softmin(*values):
+        return -g * math.log(sum(math.exp(-v / g) for v in values))
+
+    D = [[0.0] * (T + 2) for _ in range(T)]
+    padded = F.pad(d, (1, 1)).tolist()
+    for row, m in itertools.product(range(T), range(1, T + 2)):
+        left, up, diagonal = D[row][m - 1], D[row - 1][m], D[row - 1][m - 1]
+        if row == 0:
+            D[row][m] = padded[row][m] + left
+        elif m in (1, T + 1):
+            D[row][m] = padded[row][m] + softmin(diagonal, up, left)
+        else:
+            D[row][m] = padded[row][m] + softmin(diagonal, left)
+    assert otam_distances(d).item() == pytest.approx(D[-1][-1], abs=1e-5)
+
+
+def test_otam_sums_both_directions():
+    support, query = features(k_shot=1)
+    d = frame_distances(support, query)[..., 0, :, :]
+    both = otam_distances(d) + otam_distances(d.transpose(-1, -2))
+    torch.testing.assert_close(otam_scores(support, query), -both)
+
+
+def test_frame_distances_are_one_minus_cosine():
+    support, query = features()
+    d = frame_distances(support, query, "per_shot")
+    expected = 1 - F.cosine_similarity(query[3, 2], support[1, 0, 1], dim=0)
+    torch.testing.assert_close(d[3, 1, 0, 2, 1], expected)
+
+
+def test_bimhm_is_symmetric():
+    a, b = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
+    there, back = bimhm_scores(a[None, None], b[None]), bimhm_scores(b[None, None], a[None])
+    torch.testing.assert_close(there, back)
+
+
+def test_trx_counts_tuples_of_eight_frames():
+    trx = TRX(dim=4, T=8, key_dim=8)
+    assert [len(getattr(trx, f"tuples_{c}")) for c in (2, 3)] == [28, 56]
+
+
+def test_trx_is_an_explicit_loop():
+    """Every query, class and tuple by itself, from the same linear maps."""
+    torch.manual_seed(0)
+    trx, (support, query) = TRX(dim=6, T=4, key_dim=5), features(n_way=2, k_shot=2, Q=3)
+    expected = torch.zeros(3, 2)
+    for level, c in enumerate((2, 3)):
+
+        def tuples(clip, c=c):
+            placed = clip + 0.1 * sinusoidal_position(4, 6)
+            return [torch.cat([placed[t] for t in chosen]) for chosen in itertools.combinations(range(4), c)]
+
+        key, value, norm = trx.to_key[level], trx.to_value[level], trx.key_norm[level]
+        for q, w in itertools.product(range(3), range(2)):
+            shown = [x for clip in support[w] for x in tuples(clip)]
+            distances = []
+            for x in tuples(query[q]):
+                weights = torch.stack([norm(key(x)) @ norm(key(s)) for s in shown]).div(math.sqrt(5)).softmax(0)
+                prototype = sum(a * value(s) for a, s in zip(weights, shown, strict=True))
+                distances.append((value(x) - prototype).square().sum())
+            expected[q, w] -= torch.stack(distances).mean() / 2
+    torch.testing.assert_close(trx(support, query), expected, rtol=1e-4, atol=1e-4)
+
+
+# ---- properties of every metric
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("size", [{}, {"Q": 1}, {"T": 1}, {"k_shot": 1}, {"Q": 7, "n_way": 2}, {"T": 2, "k_shot": 3}])
+def test_scores_have_a_row_a_query_and_a_column_a_class(name, size):
+    support, query = features(**size)
+    scores = scorer(name, T=query.shape[-2])(support, query)
+    assert scores.shape == (len(query), len(support))
+    assert scores.dtype == torch.float32
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_queries_and_classes_keep_their_places(name):
+    """Shuffled queries shuffle rows, shuffled classes columns; shots have no order."""
+    (support, query), score = features(), scorer(name)
+    rows, columns = torch.tensor([3, 0, 4, 1, 2]), torch.tensor([2, 0, 1])
+    expected = score(support, query)[rows][:, columns]
+    torch.testing.assert_close(score(support[columns].flip(1), query[rows]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("aggregation", ["prototype", "per_shot"])
+def test_leading_axes_are_episodes(name, aggregation):
+    support, query = features(lead=(3,))
+    score = scorer(name, aggregation=aggregation)
+    each = torch.stack([score(s, q) for s, q in zip(support, query, strict=True)])
+    torch.testing.assert_close(score(support, query), each, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_per_shot_is_the_mean_over_shots(name):
+    support, query = features()
+    each = torch.stack([scorer(name)(support[:, k : k + 1], query) for k in range(2)])
+    torch.testing.assert_close(scorer(name, aggregation="per_shot")(support, query), each.mean(0))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_copy_of_the_query_wins(name):
+    """A class that holds the query itself beats classes of noise."""
+    support, query = features(k_shot=1, Q=3)
+    support[:, 0] = query
+    assert scorer(name)(support, query).argmax(1).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_order_awareness_is_as_declared(name):
+    (support, query), score = features(), scorer(name)
+    changed = (score(support.flip(-2), query) - score(support, query)).abs().max().item()
+    assert (changed > 1e-3) == METRICS[name].order_aware
+    assert METRICS[name].has_parameters == isinstance(score, torch.nn.Module)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("kind", ["constant", "zero", "huge"])
+def test_scores_and_gradients_stay_finite(name, kind):
+    support, query = features()
+    value = {"constant": torch.ones_like, "zero": torch.zeros_like, "huge": lambda x: 1e4 * x}[kind]
+    support, query = value(support).requires_grad_(), value(query).requires_grad_()
+    scores = scorer(name)(support, query)
+    (64 * scores).log_softmax(-1)[:, 0].sum().backward()
+    assert scores.isfinite().all()
+    assert support.grad.isfinite().all()
+    assert query.grad.isfinite().all()
+    if kind != "huge":
+        torch.testing.assert_close(scores, scores[:1, :1].expand_as(scores))  # no class is preferred
+
+
+@pytest.mark.parametrize("level", [0.0, 0.8, 2.0])
+def test_otam_is_finite_at_64_frames(level):
+    """exp(-d / gamma) alone would overflow or vanish in 32 bits: 64 x 2 / 0.1 = 1280."""
+    d = torch.full((2, 64, 64), level).add_(torch.rand(2, 64, 64) * 1e-3).requires_grad_()
+    cost = otam_distances(d)
+    cost.sum().backward()
+    assert cost.isfinite().all()
+    assert d.grad.isfinite().all()
+    weights = d.grad.sum((1, 2))  # each column meets one row; only the first may take in several (the step "up")
+    assert ((weights > 64 * 0.999) & (weights < 64 * 1.2)).all()
+
+
+def test_gradients_are_those_of_finite_differences():
+    d = torch.rand(3, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (slope,) = torch.autograd.grad(otam_distances(d), d)
+    for i, j in itertools.product(range(3), range(3)):
+        step = torch.zeros(3, 3)
+        step[i, j] = 1e-2
+        with torch.no_grad():
+            measured = (otam_distances(d + step) - otam_distances(d - step)) / 2e-2
+        assert slope[i, j].item() == pytest.approx(measured.item(), abs=5e-3)
+
+
+def test_half_precision_features_are_scored_in_32_bits():
+    support, query = features()
+    for name in PLAIN:
+        expected = scorer(name)(support.bfloat16().float(), query.bfloat16().float())
+        torch.testing.assert_close(scorer(name)(support.bfloat16(), query.bfloat16()), expected)
+
+
+# ---- alignments
+
+
+def test_an_alignment_of_a_clip_with_itself_is_the_diagonal():
+    clip = torch.eye(5)
+    for metric in ("otam", "bimhm"):
+        found = alignment(clip, clip, metric, **({"gamma": 0.01} if metric == "otam" else {}))
+        torch.testing.assert_close(found.distances, 1 - torch.eye(5), atol=1e-6, rtol=0)
+        assert (found.weights - torch.diag(found.weights.diagonal())).abs().max() < 1e-3
+        assert found.distance == pytest.approx(0, abs=0.2)
+
+
+def test_alignments_of_many_frames_weigh_every_frame():
+    """Each direction of OTAM gives each support (or query) frame one partner: the weights sum to 2 T."""
+    support, query = features(k_shot=1, Q=1)
+    assert alignment(support[0, 0], query[0], gamma=0.01).weights.sum().item() == pytest.approx(8, rel=1e-4)
+    assert alignment(support[0, 0], query[0], "bimhm").weights.sum().item() == pytest.approx(2, rel=1e-4)
+    assert alignment(support[0, 0], query[0]).distance == pytest.approx(-otam_scores(support, query)[0, 0].item())
+
+
+# ---- refusals
+
+
+def test_wrong_requests_are_refused():
+    support, query = features()
+    with pytest.raises(ValueError, match="aggregation is 'max'"):
+        cosine_scores(support, query, "max")
+    with pytest.raises(ValueError, match="gamma is 0"):
+        otam_scores(support, query, gamma=0)
+    with pytest.raises(ValueError, match=r"cardinalities are \(5,\)"):
+        TRX(6, T=4, cardinalities=(5,))
+    with pytest.raises(ValueError, match="4 and 4 frames; TRX was made for 3"):
+        TRX(6, T=3)(support, query)
+    with pytest.raises(ValueError, match="alignments exist for otam, bimhm"):
+        alignment(support[0, 0], query[0], "cosine")
