@@ -1,16 +1,18 @@
-"""Folders, lists and the bundled sample -> labelled clips."""
+"""Folders, published lists, the bundled sample or the renderer -> labelled clips."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
-from taskadapter_lite.bundled import data_dir, read_manifest, refuse_outside, verify_bundled
-from taskadapter_lite.clips import VIDEO_SUFFIXES, ClipError, read_clip, read_frames, resize_and_crop, sample_frames
-from taskadapter_lite.labelled import LabelledClips
+from taskadapter_lite.bundled import data_dir, read_manifest, verify_bundled
+from taskadapter_lite.clips import VIDEO_SUFFIXES, sample_frames
+from taskadapter_lite.labelled import FileClips, LabelledClips
+from taskadapter_lite.locating import Locator
+from taskadapter_lite.splits import ListedClip, published_split, read_split_list
 from taskadapter_lite.sprites import ACTIONS, render_clips
 
 __all__ = [
@@ -18,79 +20,14 @@ __all__ = [
     "FileClips",
     "FrameFolder",
     "LabelledClips",
+    "ListedClips",
     "SpriteClips",
     "bundled_clips",
     "data_dir",
+    "published_split",
+    "read_split_list",
     "verify_bundled",
 ]
-
-
-class FileClips(LabelledClips):
-    """Clips that lie below one root folder, each read when it is asked for.
-
-    Args:
-        root: folder that all paths start from.
-        paths, labels, class_names, T, seed: see `LabelledClips`.
-        size: side of the square crop in pixels; None keeps frames as they are.
-        resize: short side before the crop (default: `size`; published recipes use 256 for 224).
-        flip: mirror half of the random views; leave it off where direction is a class.
-        on_error: "raise" a ClipError when a broken clip is read, or "skip": read all clips once now, leave the broken
-            ones out, and list them in `skipped`.
-        allow_outside: accept paths and links that lead outside of `root`.
-
-    Raises:
-        ValueError: an option is unknown, or a path leads outside of `root`.
-    """
-
-    def __init__(
-        self,
-        root: str | Path,
-        paths: Sequence[str],
-        labels: Sequence[int],
-        class_names: Sequence[str],
-        T: int = 8,
-        seed: int = 0,
-        size: int | None = None,
-        resize: int | None = None,
-        flip: bool = False,
-        on_error: str = "raise",
-        allow_outside: bool = False,
-    ) -> None:
-        super().__init__(paths, labels, class_names, T, seed)
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f'on_error is "raise" or "skip", not {on_error!r}')
-        self.root, self.size, self.resize, self.flip = Path(root), size, resize, flip
-        if not allow_outside:
-            refuse_outside(self.root, self.paths)
-        self._frames: dict[str, torch.Tensor] = {}
-        if on_error == "skip":
-            self._skip_broken()
-
-    def read(self, i: int, view: int | None = None) -> torch.Tensor:
-        mode, generator = ("middle", None) if view is None else ("random", self.view_generator(i, view))
-        path, geometry = self.paths[i], (self.size, generator, self.resize, self.flip)
-        if path not in self._frames:
-            return read_clip(self.root / path, self.T, mode, *geometry)
-        frames = self._frames[path]
-        return resize_and_crop(frames[sample_frames(len(frames), self.T, mode, generator)], mode, *geometry)
-
-    def preload(self) -> FileClips:
-        """Decode all frames of all clips now and keep them in memory, for data sets as small as the bundled one."""
-        for path in tqdm(self.paths, desc="decoding clips", leave=False):
-            if path not in self._frames:
-                self._frames[path] = read_frames(self.root / path)
-        return self
-
-    def _skip_broken(self) -> None:
-        intact = []
-        for i, path in enumerate(tqdm(self.paths, desc="reading all clips once", leave=False)):
-            try:
-                self.read(i)
-                intact.append(i)
-            except ClipError as error:
-                self.skipped.append((path, error.reason))
-        self.paths = [self.paths[i] for i in intact]
-        self.labels = [self.labels[i] for i in intact]
 
 
 class ClipFolder(FileClips):
@@ -131,9 +68,42 @@ class FrameFolder(ClipFolder):
         return entry.is_dir()
 
 
+def _natural(name: str) -> list:
+    """Sorts test2 before test10."""
+    return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", name)]
+
+
 def _visible(folder: Path) -> list[Path]:
     """Entries of a folder without hidden ones (.DS_Store, .ipynb_checkpoints, the ._ twins of macOS archives)."""
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+
+
+class ListedClips(FileClips):
+    """The videos of a list, wherever below the root they lie; options as in `FileClips`.
+
+    Listed videos that are not there are an error, or with `on_error="skip"` entries of `skipped`.
+
+    Args:
+        root: folder of the data set: videos or frame folders, sorted into class folders or not.
+        listed: what `read_split_list` gives.
+
+    Raises:
+        ValueError: no listed video is there, or one is missing and `on_error` is "raise".
+    """
+
+    def __init__(self, root: str | Path, listed: Sequence[ListedClip], **options) -> None:
+        class_names = sorted({clip.class_name for clip in listed}, key=_natural)
+        locator = Locator(root, class_names, options.get("allow_outside", False))
+        found = [(locator.find(clip)[0], clip) for clip in listed]
+        missing = [clip.path for path, clip in found if path is None]
+        if len(missing) == len(listed) or (missing and options.get("on_error", "raise") == "raise"):
+            raise ValueError(
+                f"{len(missing)} of {len(listed)} listed videos are not below {root}, the first is {missing[0]!r}; "
+                "check-data lists them all"
+            )
+        found = [(path, class_names.index(clip.class_name)) for path, clip in found if path is not None]
+        super().__init__(root, [path for path, _ in found], [label for _, label in found], class_names, **options)
+        self.skipped = [(path, "no such file") for path in missing] + self.skipped
 
 
 class SpriteClips(LabelledClips):

@@ -1,4 +1,4 @@
-"""The interface of every data set: clips with one class each, read by number."""
+"""Paths and labels -> clips with one class each, read by number: what all data sets have in common."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from taskadapter_lite.bundled import refuse_outside
+from taskadapter_lite.clips import ClipError, read_clip, read_frames, resize_and_crop, sample_frames
 
 
 class LabelledClips(Dataset):
@@ -92,3 +97,71 @@ class LabelledClips(Dataset):
         chosen.paths = [self.paths[i] for i in indices]
         chosen.labels = [self.labels[i] for i in indices]
         return chosen
+
+
+class FileClips(LabelledClips):
+    """Clips that lie below one root folder, each read when it is asked for.
+
+    Args:
+        root: folder that all paths start from.
+        paths, labels, class_names, T, seed: see `LabelledClips`.
+        size: side of the square crop in pixels; None keeps frames as they are.
+        resize: short side before the crop (default: `size`; published recipes use 256 for 224).
+        flip: mirror half of the random views; leave it off where direction is a class.
+        on_error: "raise" a ClipError when a broken clip is read, or "skip": read all clips once now, leave the broken
+            ones out, and list them in `skipped`.
+        allow_outside: accept paths and links that lead outside of `root`.
+
+    Raises:
+        ValueError: an option is unknown, or a path leads outside of `root`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        paths: Sequence[str],
+        labels: Sequence[int],
+        class_names: Sequence[str],
+        T: int = 8,
+        seed: int = 0,
+        size: int | None = None,
+        resize: int | None = None,
+        flip: bool = False,
+        on_error: str = "raise",
+        allow_outside: bool = False,
+    ) -> None:
+        super().__init__(paths, labels, class_names, T, seed)
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f'on_error is "raise" or "skip", not {on_error!r}')
+        self.root, self.size, self.resize, self.flip = Path(root), size, resize, flip
+        if not allow_outside:
+            refuse_outside(self.root, self.paths)
+        self._frames: dict[str, torch.Tensor] = {}
+        if on_error == "skip":
+            self._skip_broken()
+
+    def read(self, i: int, view: int | None = None) -> torch.Tensor:
+        mode, generator = ("middle", None) if view is None else ("random", self.view_generator(i, view))
+        path, geometry = self.paths[i], (self.size, generator, self.resize, self.flip)
+        if path not in self._frames:
+            return read_clip(self.root / path, self.T, mode, *geometry)
+        frames = self._frames[path]
+        return resize_and_crop(frames[sample_frames(len(frames), self.T, mode, generator)], mode, *geometry)
+
+    def preload(self) -> FileClips:
+        """Decode all frames of all clips now and keep them in memory, for data sets as small as the bundled one."""
+        for path in tqdm(self.paths, desc="decoding clips", leave=False):
+            if path not in self._frames:
+                self._frames[path] = read_frames(self.root / path)
+        return self
+
+    def _skip_broken(self) -> None:
+        intact = []
+        for i, path in enumerate(tqdm(self.paths, desc="reading all clips once", leave=False)):
+            try:
+                self.read(i)
+                intact.append(i)
+            except ClipError as error:
+                self.skipped.append((path, error.reason))
+        self.paths = [self.paths[i] for i in intact]
+        self.labels = [self.labels[i] for i in intact]
