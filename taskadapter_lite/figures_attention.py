@@ -20,9 +20,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from taskadapter_lite.figures_clips import OTHER, OWN, QUERY, as_array, as_frames, draw_strip, wrap
+from taskadapter_lite.figures_clips import OTHER, OWN, QUERY, as_array, as_frames, draw_strip, place_strip, wrap
 
 TINT = "OrRd"  # lightness falls steadily: readable in grey and by the colour-blind
+QUERY_ROW = -1.3  # where the query's own strip lies above the rows 0, 1, ... of the videos that it attends to
 
 
 def token_maps(values: Any) -> np.ndarray:
@@ -100,39 +101,36 @@ def plot_cross_video_attention(
         figure: an empty figure to fill.
 
     Returns:
-        Axes: the query, then one for each video, then the bars, then the frame-by-frame shares.
+        Axes (3,): strips (the query at y = -1.3, video i of `videos` at y = i), bars, frame-by-frame shares.
 
     Read it down a column: the same place in all videos. Strips say nothing about other places, for task attention never
     compares different places. A large share means similar content under the frozen attention, not that the prediction
-    rests on it. The class token takes part too and is not drawn.
+    rests on it. The class token takes part too and is not drawn; in the last block only its attention reaches the head.
     """
     maps, labels = query_maps(weights, query, head), as_array(labels)
     visible = np.flatnonzero(maps.sum(axis=(1, 2, 3)) > 0)
-    chance = 1 / len(visible)
-    if videos is None:
-        videos = sorted(visible, key=lambda i: (i == query, labels[i] != labels[query], i))
+    videos = sorted(visible, key=lambda i: (i == query, labels[i] != labels[query], i)) if videos is None else videos
     vmax = vmax or float(maps[list(videos)].max())
-    figure, axes = _attention_axes(len(videos), as_array(clips).shape, figure)
-    T = maps.shape[1]
-
-    draw_strip(axes[0], as_frames(clips[query]))
+    chance = 1 / len(visible)
+    _, T, _, H, W = as_array(clips).shape
+    strips, bars, lines = axes = _attention_axes(len(videos), T, H / W, figure)
+    place_strip(strips, as_frames(clips[query]), QUERY_ROW)
+    _row_label(strips, QUERY_ROW, class_names[labels[query]], "query", QUERY)
+    for y, i in enumerate(videos):
+        place_strip(strips, lit_frames(clips[i], maps[i], vmax), y)
+        role = "the query itself" if i == query else "★ own class" if labels[i] == labels[query] else "other class"
+        _row_label(strips, y, class_names[labels[i]], role, _colour(i, query, labels))
     if token is not None:
-        _frame_token(axes[0], token, maps.shape[2:])
-    _row_label(axes[0], class_names[labels[query]], "query", QUERY)
-    for ax, i in zip(axes[1:], videos, strict=False):
-        draw_strip(ax, lit_frames(clips[i], maps[i], vmax))
-        _row_label(ax, *_describe(i, query, labels, class_names))
-        if token is not None:
-            _frame_token(ax, token, maps.shape[2:], maps[i])
-    for ax in axes[:-3]:
-        ax.set_xticks([])
-    axes[-3].set_xticks(range(T))
-    _share_bars(axes[-2], maps[list(videos)].mean(axis=(1, 2, 3)), [_colour(i, query, labels) for i in videos], chance)
-    _share_lines(axes[-1], maps.mean(axis=(2, 3)), labels, query, visible, chance)
+        _frame_token(strips, token, maps.shape[2:], QUERY_ROW)
+        for y, i in enumerate(videos):
+            _frame_token(strips, token, maps.shape[2:], y)
+            _write_share(strips, token, maps[i], y)
+    _share_bars(bars, maps[list(videos)].mean(axis=(1, 2, 3)), [_colour(i, query, labels) for i in videos], chance)
+    _share_scale(bars, vmax, chance)
+    _share_lines(lines, maps.mean(axis=(2, 3)), labels, query, visible, chance)
     heads = as_array(weights).shape[2]
     which = f"mean of {heads} heads" if head is None else f"head {head} of {heads}"
-    axes[0].set_title(f"{title or 'Task attention of one query'}, {which}")
-    _share_scale(figure, vmax, chance)
+    strips.set_title(f"{title or 'Task attention of one query'}, {which}")
     return axes
 
 
@@ -162,66 +160,67 @@ def plot_token_attention(
     return ax
 
 
-def _attention_axes(n_videos: int, shape: tuple[int, ...], figure: Figure | None) -> tuple[Figure, np.ndarray]:
-    T, H, W = shape[1], *shape[-2:]
-    row = 8.2 / T * H / W  # inches: the height of a strip
-    heights = [row, 0.12, *[row] * n_videos, 0.25, 1.1]
-    total = sum(heights) + 0.05 * len(heights) + 1.0
+def _attention_axes(n_videos: int, T: int, aspect: float, figure: Figure | None) -> np.ndarray:
+    """Strips, bars beside them and lines below, that share frames and rows; sizes in inches."""
+    left, width, bars, below, lines = 1.95, 8.0, 1.75, 0.55, 1.05
+    strips = width / T * aspect * (n_videos - QUERY_ROW)  # one row too many: room around the query
     figure = figure or plt.figure()
-    figure.set_size_inches(12, total)
-    grid = figure.add_gridspec(
-        len(heights), 2, height_ratios=heights, width_ratios=[8.2, 1.7], hspace=0.06, wspace=0.04,
-        left=0.155, right=0.985, top=1 - 0.35 / total, bottom=0.5 / total,
-    )  # fmt: skip
-    strips = [figure.add_subplot(grid[0, 0])] + [figure.add_subplot(grid[2 + i, 0]) for i in range(n_videos)]
-    bars, lines = figure.add_subplot(grid[2 : 2 + n_videos, 1]), figure.add_subplot(grid[-1, 0])
-    return figure, np.array([*strips, bars, lines])
-
-
-def _describe(i: int, query: int, labels: np.ndarray, class_names: Sequence[str]) -> tuple[str, str, str]:
-    role = "the query itself" if i == query else "★ own class" if labels[i] == labels[query] else "other class"
-    return class_names[labels[i]], role, _colour(i, query, labels)
+    figure.set_size_inches(12, below + lines + 0.35 + strips + 0.35)
+    scale = np.array([12, figure.get_figheight()] * 2)
+    axes = [
+        figure.add_axes(np.array(place) / scale)
+        for place in (
+            (left, below + lines + 0.35, width, strips),
+            (left + width + 0.15, below + lines + 0.35, bars, strips),
+            (left, below, width, lines),
+        )
+    ]
+    for ax in axes[:2]:
+        ax.set(ylim=(n_videos - 0.5, QUERY_ROW - 0.5), yticks=[])
+    for ax in axes[::2]:
+        ax.set(xlim=(-0.5, T - 0.5), xticks=range(T))
+    axes[0].spines[:].set_visible(False)
+    axes[0].tick_params(length=0)
+    return np.array(axes)
 
 
 def _colour(i: int, query: int, labels: np.ndarray) -> str:
     return QUERY if i == query else OWN if labels[i] == labels[query] else OTHER
 
 
-def _row_label(ax: Axes, name: str, role: str, colour: str) -> None:
-    place = {"transform": ax.transAxes, "ha": "right", "color": colour}
-    ax.text(-0.012, 0.5, wrap(name, 24), va="bottom", fontweight="bold", fontsize=8.5, **place)
-    ax.text(-0.012, 0.46, role, va="top", fontsize=8.5, **place)
+def _row_label(ax: Axes, y: float, name: str, role: str, colour: str) -> None:
+    ax.text(-0.6, y, wrap(name, 24), ha="right", va="bottom", color=colour, fontweight="bold", fontsize=8.5)
+    ax.text(-0.6, y + 0.06, role, ha="right", va="top", color=colour, fontsize=8.5)
 
 
-def _frame_token(ax: Axes, token: tuple[int, int], grid: tuple[int, int], maps: np.ndarray | None = None) -> None:
+def _frame_token(ax: Axes, token: tuple[int, int], grid: tuple[int, int], y: float = 0) -> None:
     (t, n), (h, w) = token, grid
     row, column = divmod(n - 1, w)
-    corner = (t - 0.5 + column / w, -0.5 + row / h)
+    corner = (t - 0.5 + column / w, y - 0.5 + row / h)
     ax.add_patch(Rectangle(corner, 1 / w, 1 / h, fill=False, edgecolor="black", linewidth=2))
-    if maps is None:
-        return
-    ax.text(t, 0.47, f"{100 * maps[t, row, column]:.0f}%", ha="center", va="bottom", fontsize=8, fontweight="bold",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85})  # fmt: skip
+
+
+def _write_share(ax: Axes, token: tuple[int, int], maps: np.ndarray, y: float) -> None:
+    t, share = token[0], maps[token[0]].flat[token[1] - 1]
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}
+    ax.text(t, y + 0.44, f"{100 * share:.0f}%", ha="center", va="bottom", fontsize=8, fontweight="bold", bbox=box)
 
 
 def _share_bars(ax: Axes, shares: np.ndarray, colours: list[str], chance: float) -> None:
-    places = np.arange(len(shares))
-    ax.barh(places, 100 * shares, height=0.45, color=colours)
-    for y, share in zip(places, shares, strict=True):
-        ax.annotate(f"{100 * share:.1f}%", (100 * max(share, chance), y), (4, 0), textcoords="offset points",
-                    va="center", fontsize=9)  # fmt: skip
-    ax.axvline(100 * chance, color="#555555", linestyle="--", linewidth=1)
-    ax.text(100 * chance, -0.52, "equal\nshares", ha="center", va="bottom", fontsize=8, color="#555555")
-    ax.set(ylim=(len(shares) - 0.5, -0.5), yticks=[], xlim=(0, 100 * max(shares.max(), chance) * 1.35))
-    ax.set_xlabel("share of attention (%)")
-    ax.spines["left"].set_color("#AAAAAA")
+    ax.barh(range(len(shares)), 100 * shares, height=0.45, color=colours)
+    for y, share in enumerate(shares):
+        place = (100 * max(share, chance), y)
+        ax.annotate(f"{100 * share:.1f}%", place, (4, 0), textcoords="offset points", va="center", fontsize=9)
+    ax.plot([100 * chance] * 2, [-0.5, len(shares) - 0.5], "--", color="#555555", linewidth=1)
+    ax.text(100 * chance, -0.55, "equal\nshares", ha="center", va="bottom", fontsize=8, color="#555555")
+    ax.set(xlim=(0, 135 * max(shares.max(), chance)), xlabel="share of attention (%)")
+    ax.spines["left"].set_visible(False)
 
 
 def _share_lines(
     ax: Axes, shares: np.ndarray, labels: np.ndarray, query: int, visible: np.ndarray, chance: float
 ) -> None:
     """Shares (B, T) frame by frame: mean over the videos of the own class, and over those of the other classes."""
-    T = shares.shape[1]
     others = [i for i in visible if i != query]
     own_rows = [i for i in others if labels[i] == labels[query]]
     other_rows = [i for i in others if labels[i] != labels[query]]
@@ -230,15 +229,14 @@ def _share_lines(
     if other_rows:
         ax.plot(100 * shares[other_rows].mean(axis=0), "s-.", color=OTHER, label="a video of another class")
     ax.axhline(100 * chance, color="#555555", linestyle="--", linewidth=1)
-    ax.set(xlim=(-0.5, T - 0.5), xticks=range(T), xlabel="frame t", ylabel="share (%)")
-    ax.set_ylim(0, max(ax.get_ylim()[1], 100 * chance) * 1.15)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 0.75), handlelength=2.6)
+    ax.set(xlabel="frame t", ylabel="share (%)", ylim=(0, max(ax.get_ylim()[1], 100 * chance) * 1.15))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 0.72), handlelength=2.6)
 
 
-def _share_scale(figure: Figure, vmax: float, chance: float) -> None:
+def _share_scale(ax: Axes, vmax: float, chance: float) -> None:
     """The colours of a patch's share, beside the query's own strip."""
-    ax = figure.axes[0]
-    bar = ax.inset_axes([1.06, 0.42, 0.17, 0.13])
+    rows = ax.get_ylim()[0] - QUERY_ROW + 0.5
+    bar = ax.inset_axes([0.08, 1 - 0.62 / rows, 0.8, 0.14 / rows])
     bar.imshow(np.linspace(0, 1, 128)[None], cmap=TINT, aspect="auto", extent=(0, 100 * vmax, 0, 1))
     bar.axvline(100 * chance, color="#555555", linestyle="--", linewidth=1)
     bar.set(yticks=[], xticks=[0, 100 * vmax])

@@ -57,11 +57,17 @@ def film_strip(frames: np.ndarray) -> np.ndarray:
     return strip[:, : -gap.shape[2]]
 
 
-def draw_strip(ax: Axes, frames: np.ndarray) -> None:
-    """Draw frames (T, H, W, 3) so that frame t spans x = t - 0.5 .. t + 0.5 (t from 0), without any decoration."""
+def place_strip(ax: Axes, frames: np.ndarray, y: float = 0) -> None:
+    """Draw frames (T, H, W, 3) so that frame t (from 0) spans x = t - 0.5 .. t + 0.5, in the row y - 0.5 .. y + 0.5."""
     T, H, W, _ = frames.shape
     gap = max(1, round(GAP * W)) / W / 2
-    ax.imshow(film_strip(frames), extent=(-0.5 + gap, T - 0.5 - gap, 0.5 - gap, -0.5 + gap), aspect="auto")
+    ax.imshow(film_strip(frames), extent=(-0.5 + gap, T - 0.5 - gap, y + 0.5 - gap, y - 0.5 + gap), aspect="auto")
+
+
+def draw_strip(ax: Axes, frames: np.ndarray) -> None:
+    """Draw one strip of frames (T, H, W, 3), and nothing else, into `ax`."""
+    T, H, W, _ = frames.shape
+    place_strip(ax, frames)
     ax.set(xlim=(-0.5, T - 0.5), ylim=(0.5, -0.5), aspect=H / W, yticks=[])
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

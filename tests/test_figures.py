@@ -149,31 +149,34 @@ def test_own_class_mass_is_chance_for_equal_shares_and_nan_where_no_support_is_s
 
 def test_cross_video_attention_draws_the_shares_of_the_query(weights, clips):
     axes = figures.plot_cross_video_attention(weights, clips, LABELS, NAMES, query=5, token=(1, 2))
-    query, *strips, bars, lines = axes
+    strips, bars, lines = axes
     order = [2, 0, 1, 3, 4, 5]  # own class first, the query last; the other query is not visible
     maps = figures.query_maps(weights, 5)
-    np.testing.assert_allclose(query.images[0].get_array(), film_strip(as_frames(clips[5])))
-    for ax, i in zip(strips, order, strict=True):
+    np.testing.assert_allclose(strips.images[0].get_array(), film_strip(as_frames(clips[5])))
+    texts = {round(text.get_position()[1] - 0.44): text.get_text() for text in strips.texts if "%" in text.get_text()}
+    for row, i in enumerate(order):
         lit = figures.lit_frames(clips[i], maps[i], vmax=maps.max())
-        np.testing.assert_allclose(ax.images[0].get_array(), film_strip(lit))
-        assert ax.texts[0].get_text() == NAMES[LABELS[i]]
-        assert ax.texts[2].get_text() == f"{100 * maps[i, 1, 0, 1]:.0f}%"
+        np.testing.assert_allclose(strips.images[1 + row].get_array(), film_strip(lit))
+        assert np.mean(strips.images[1 + row].get_extent()[2:]) == pytest.approx(row)
+        assert texts[row] == f"{100 * maps[i, 1, 0, 1]:.0f}%"
     np.testing.assert_allclose([bar.get_width() for bar in bars.patches], 100 * maps[order].mean(axis=(1, 2, 3)))
     assert sum(bar.get_width() for bar in bars.patches) == pytest.approx(100)
     np.testing.assert_allclose(bars.lines[0].get_xdata(), 100 / 6)
+    assert bars.get_ylim() == strips.get_ylim()  # a bar lies beside its strip
     own, others, chance = lines.lines
     np.testing.assert_allclose(own.get_ydata(), 100 * maps[2].mean(axis=(1, 2)))
     np.testing.assert_allclose(others.get_ydata(), 100 * maps[[0, 1, 3, 4]].mean(axis=(0, 2, 3)))
-    assert strips[0].texts[1].get_text() == "★ own class"
-    assert strips[-1].texts[1].get_text() == "the query itself"
+    words = [text.get_text() for text in strips.texts if "%" not in text.get_text()]
+    roles = ["query", "★ own class", *["other class"] * 4, "the query itself"]
+    assert words == [word for i, role in zip([5, *order], roles, strict=True) for word in (NAMES[LABELS[i]], role)]
 
 
 def test_cross_video_attention_of_one_head_and_chosen_videos(weights, clips):
     axes = figures.plot_cross_video_attention(weights, clips, LABELS, NAMES, 6, videos=[4, 0], head=2, title="Block 3")
-    assert len(axes) == 5
+    assert len(axes[0].images) == 3
     assert axes[0].get_title(loc="left") == f"Block 3, head 2 of {HEADS}"
     shares = figures.query_maps(weights, 6, head=2)[[4, 0]].mean(axis=(1, 2, 3))
-    np.testing.assert_allclose([bar.get_width() for bar in axes[-2].patches], 100 * shares)
+    np.testing.assert_allclose([bar.get_width() for bar in axes[1].patches], 100 * shares)
 
 
 # results
