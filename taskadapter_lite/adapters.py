@@ -42,11 +42,17 @@ def attend_along(axis: str, attend: Callable[..., Tensor], tokens: Tensor, mask:
     """
     if axis not in SEQUENCE:
         raise ValueError(f"Unknown axis {axis!r}: choose one of {', '.join(SEQUENCE)}.")
-    *_, B, T, N, D = tokens.shape
-    episodes = tokens.reshape(-1, B, T, N, D)
-    sequences = rearrange(episodes, f"e b t n d -> {SEQUENCE[axis]}")
+    sequences = to_sequences(axis, tokens)
     attended = attend(sequences) if mask is None else attend(sequences, attn_mask=mask)
-    return rearrange(attended, f"{SEQUENCE[axis]} -> e b t n d", e=len(episodes), b=B, t=T, n=N).reshape(tokens.shape)
+    *episodes, B, T, N, _ = tokens.shape
+    E = episodes[0] if episodes else 1
+    return rearrange(attended, f"{SEQUENCE[axis]} -> e b t n d", e=E, b=B, t=T, n=N).reshape(tokens.shape)
+
+
+def to_sequences(axis: str, tokens: Tensor) -> Tensor:
+    """Tokens (B, T, N, D) or (E, B, T, N, D) -> (batch, length, D), each sequence lying along one axis."""
+    *_, B, T, N, D = tokens.shape
+    return rearrange(tokens.reshape(-1, B, T, N, D), f"e b t n d -> {SEQUENCE[axis]}")
 
 
 def scope_mask(n_support: int, n_query: int, scope: str, device: torch.device | str | None = None) -> Tensor:
@@ -70,9 +76,7 @@ def scope_mask(n_support: int, n_query: int, scope: str, device: torch.device | 
     """
     check_scope(scope)
     if n_support < 1 or n_query < 0:
-        raise ValueError(
-            f"n_support={n_support}, n_query={n_query}: an episode has at least 1 support and 0 query clips."
-        )
+        raise ValueError(f"n_support={n_support} of {n_support + n_query} clips: at least 1, at most all are support.")
     is_query = torch.arange(n_support + n_query, device=device) >= n_support
     row, column = is_query[:, None], is_query[None, :]
     if scope == "joint":

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.data import resolve_model_data_config
 from timm.data.imagenet_info import infer_imagenet_subset
-from timm.layers import Attention, QuickGELU
-from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn
+from timm.layers import QuickGELU
+from timm.models.vision_transformer import Attention, Block, VisionTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
+
+from taskadapter_lite.bundled import data_dir
 
 BUNDLED = "something_sprites"
-BUNDLED_FILE = "something_sprites_vit.safetensors"
-BUNDLED_SHAPE = {
-    "img_size": 64,
-    "patch_size": 16,
-    "embed_dim": 128,
-    "depth": 6,
-    "num_heads": 4,
-    "num_classes": 0,
-    "global_pool": "token",
-}
 PLAIN_VIT = (
     "a plain timm VisionTransformer is needed (blocks of norm1, attn, norm2, mlp with timm's standard attention), "
     "such as vit_base_patch16_224, vit_base_patch16_clip_quickgelu_224, deit3_*, *_dinov2 or *_siglip_*"
@@ -37,7 +32,7 @@ def load_backbone(
     """Load a pre-trained plain vision transformer, frozen and in eval mode.
 
     A classifier over ImageNet classes is dropped, because its outputs are no features; CLIP's projection is a head too,
-    and stays. So `backbone(images)` always gives features.
+    and stays. So `backbone(images)` gives features.
 
     Args:
         name: `"something_sprites"` (bundled, needs no download), a timm name such as
@@ -59,7 +54,7 @@ def load_backbone(
     file = Path(name) if architecture else None
     if model_name == BUNDLED:
         backbone = something_sprites_vit(**timm_kwargs)
-        file = file or _bundled_file()
+        file = file or data_dir() / "something_sprites_vit.safetensors"
     else:
         backbone = _from_timm(model_name, pretrained and file is None, timm_kwargs)
     check_plain(backbone)
@@ -68,18 +63,15 @@ def load_backbone(
     if infer_imagenet_subset({"num_classes": backbone.num_classes}):
         backbone.reset_classifier(0)
     _warn_without_quickgelu(backbone)
-    backbone.load_arguments = {
-        "name": str(name),
-        "pretrained": pretrained,
-        "architecture": architecture,
-        **timm_kwargs,
-    }
+    arguments = {"name": str(name), "pretrained": pretrained, "architecture": architecture, **timm_kwargs}
+    backbone.load_arguments = arguments
     return backbone.requires_grad_(False).eval()
 
 
 def something_sprites_vit(**overrides) -> VisionTransformer:
     """Build the bundled architecture with a random start, trainable: 64 x 64 pixels, 17 tokens, width 128, 6 blocks."""
-    backbone = VisionTransformer(**{**BUNDLED_SHAPE, **overrides})
+    shape = {"img_size": 64, "patch_size": 16, "embed_dim": 128, "depth": 6, "num_heads": 4, "num_classes": 0}
+    backbone = VisionTransformer(**{**shape, **overrides})
     backbone.pretrained_cfg = {
         "architecture": BUNDLED,
         "input_size": (3, *backbone.patch_embed.img_size),
@@ -89,7 +81,7 @@ def something_sprites_vit(**overrides) -> VisionTransformer:
     return backbone
 
 
-def check_plain(backbone: torch.nn.Module) -> None:
+def check_plain(backbone: nn.Module) -> None:
     """Refuse, with a ValueError, every model whose blocks the adapters can't reuse exactly."""
     kind = type(backbone).__name__
     if type(backbone) is not VisionTransformer:
@@ -102,14 +94,45 @@ def check_plain(backbone: torch.nn.Module) -> None:
         raise ValueError(f"{kind} with global_pool='' gives no frame feature: choose 'token', 'avg' or 'map'.")
 
 
-def _bundled_file() -> Path:
-    folder = os.environ.get("TASKADAPTER_DATA") or Path(__file__).resolve().parent.parent / "data_samples"
-    return Path(folder) / BUNDLED_FILE
+def find_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    """Compare the shapes of two sets of named tensors; say which is the first that differs, or None."""
+    for name in sorted(expected.keys() | found.keys()):
+        want, have = (tuple(side[name].shape) if name in side else "no such tensor" for side in (expected, found))
+        if want != have:
+            return f"{name!r} should be {want}, but is {have}"
+    return None
 
 
-def _from_timm(name: str, pretrained: bool, timm_kwargs: dict) -> torch.nn.Module:
-    architecture = name.partition(".")[0]
-    if ":" not in name and not timm.is_model(architecture):
+class Normalise(nn.Module):
+    """RGB clips -> the pixels that a backbone was trained on: (x - mean) / std, constants from its `pretrained_cfg`."""
+
+    def __init__(self, backbone: VisionTransformer):
+        super().__init__()
+        config = resolve_model_data_config(backbone)
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1), persistent=False)
+        self.size = tuple(backbone.patch_embed.img_size)
+        self.any_size = backbone.dynamic_img_size
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips (..., 3, H, W), uint8 or float in [0, 1] -> float of the same shape; ValueError for any others."""
+        shape = tuple(clips.shape)
+        if clips.ndim < 4 or shape[-3] != 3:
+            raise ValueError(f"Clips of shape {shape}: (B, T, 3, H, W) is expected.")
+        if shape[-2:] != self.size and not self.any_size:
+            raise ValueError(f"Frames of {shape[-2:]} pixels (H, W): this backbone takes {self.size}.")
+        pixels = clips.to(self.mean.dtype)
+        if clips.dtype == torch.uint8:
+            pixels = pixels / 255
+        elif not clips.is_floating_point():
+            raise ValueError(f"Clips of type {clips.dtype}: uint8, or float RGB in [0, 1] is expected.")
+        elif not torch.compiler.is_compiling() and not (clips.min() >= 0 and clips.max() <= 1):
+            raise ValueError(f"Float clips from {clips.min():.3g} to {clips.max():.3g}: RGB in [0, 1] is expected.")
+        return (pixels - self.mean) / self.std
+
+
+def _from_timm(name: str, pretrained: bool, timm_kwargs: dict) -> nn.Module:
+    if ":" not in name and not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"Unknown backbone {name!r}: use {BUNDLED!r} or a name from timm.list_models('vit_*').")
     try:
         return timm.create_model(name, pretrained=pretrained, **timm_kwargs)
@@ -129,15 +152,8 @@ def _load_weights(backbone: VisionTransformer, file: Path, name: str) -> None:
         found = checkpoint_filter_fn(load_file(file), backbone)
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{file} can't be read as weights of {name!r}: {error}") from error
-    expected = {key: tuple(tensor.shape) for key, tensor in backbone.state_dict().items()}
-    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
-    wrong = sorted(key for key in expected.keys() | shapes.keys() if expected.get(key) != shapes.get(key))
-    if wrong:
-        key = wrong[0]
-        raise ValueError(
-            f"{file} does not fit {name!r}: {len(wrong)} tensors differ, the first is {key!r}, "
-            f"expected {expected.get(key, 'no such tensor')}, found {shapes.get(key, 'no such tensor')}."
-        )
+    if misfit := find_misfit(backbone.state_dict(), found):
+        raise ValueError(f"{file} does not hold the weights of {name!r}: {misfit}.")
     backbone.load_state_dict(found)
 
 

@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 from einops import rearrange
-from timm.data import resolve_model_data_config
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from taskadapter_lite.adapters import AXES, AdaptedBlock, Adapter, check_scope, scope_mask
-from taskadapter_lite.backbone import check_plain
-
-TEMPORAL_PLACES = ("adapted", "input", None)
+from taskadapter_lite.backbone import Normalise, check_plain, find_misfit
 
 
 class TaskAdapterViT(nn.Module):
@@ -60,34 +57,19 @@ class TaskAdapterViT(nn.Module):
     ):
         super().__init__()
         check_plain(backbone)
-        n_blocks = len(backbone.blocks)
-        if not 0 <= depth <= n_blocks:
-            raise ValueError(
-                f"depth={depth}: this backbone has {n_blocks} blocks, so depth is between 0 and {n_blocks}."
-            )
-        if T < 1:
-            raise ValueError(f"T={T}: a clip has at least 1 frame.")
-        if unknown := set(axes) - set(AXES):
-            raise ValueError(f"Unknown axis {min(unknown)!r}: choose any of {', '.join(AXES)}.")
-        if temporal_embedding not in TEMPORAL_PLACES:
-            raise ValueError(f"Unknown temporal_embedding {temporal_embedding!r}: choose 'adapted', 'input' or None.")
+        blocks, D = backbone.blocks, backbone.embed_dim
+        _check_arguments(depth, len(blocks), T, axes, temporal_embedding)
         self.backbone = backbone.requires_grad_(False).eval()
+        self.normalise = Normalise(backbone)
         self.depth, self.T, self.scope = depth, T, scope
         self.axes, self.ratio, self.zero_init = tuple(axis for axis in AXES if axis in axes), ratio, zero_init
+        tail = range(len(blocks) - depth, len(blocks))
+        self.adapted = nn.ModuleDict({str(i): AdaptedBlock(blocks[i], self.axes, ratio, zero_init) for i in tail})
         self.temporal_place = temporal_embedding if depth else None
+        self.temporal = nn.Parameter(temporal_std * torch.randn(T, D)) if self.temporal_place else None
         self.checkpointing = checkpointing
-        self.skip_unread = True  # let the last block drop tokens that the head doesn't read
-
-        data = resolve_model_data_config(backbone)
-        self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1), persistent=False)
-        tail = range(n_blocks - depth, n_blocks)
-        self.adapted = nn.ModuleDict(
-            {str(i): AdaptedBlock(backbone.blocks[i], self.axes, ratio, zero_init) for i in tail}
-        )
-        self.temporal = None
-        if self.temporal_place is not None:
-            self.temporal = nn.Parameter(temporal_std * torch.randn(T, backbone.embed_dim))
+        # How many tokens of a frame the head reads: the class token, or (average, attention pooling) all of them
+        self.n_read = 1 if backbone.global_pool == "token" else None
         self.to(next(backbone.parameters()).device)
 
     # ---- clips -> tokens -> features
@@ -104,8 +86,7 @@ class TaskAdapterViT(nn.Module):
         """
         if self.temporal_place != "input":
             return self.adapt(self.prefix(clips), n_support)
-        tokens = self._embed(clips) + self.temporal[:, None]
-        return self.adapt(self._frozen_blocks(tokens), n_support)
+        return self.adapt(self._frozen_blocks(self._embed(clips) + self.temporal[:, None]), n_support)
 
     @torch.no_grad()
     def prefix(self, clips: Tensor) -> Tensor:
@@ -137,36 +118,35 @@ class TaskAdapterViT(nn.Module):
         Returns:
             Features (B, T, D') or (E, B, T, D').
         """
-        self._check_tokens(tokens, n_support)
-        *lead, B, T, _, _ = tokens.shape
+        if tokens.ndim not in (4, 5) or tokens.shape[-3::2] != (self.T, self.backbone.embed_dim):
+            expected = f"(B, T={self.T}, N, D={self.backbone.embed_dim}), or E such episodes (E, B, T, N, D)"
+            raise ValueError(f"Tokens of shape {tuple(tokens.shape)}: {expected} is expected.")
+        *episodes, B, T, _, _ = tokens.shape
         mask = scope_mask(n_support, B - n_support, self.scope, device=tokens.device)
         if self.temporal_place == "adapted":
             tokens = tokens + self.temporal[:, None]
-        for i, block in self.adapted.items():
-            is_last = int(i) == len(self.backbone.blocks) - 1
-            n_read = 1 if is_last and self.skip_unread and self._reads_class_token_only else None
+        blocks = list(self.adapted.values())
+        for block in blocks:
+            n_read = self.n_read if block is blocks[-1] else None
             if self.checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, mask, n_read, use_reentrant=False)
             else:
                 tokens = block(tokens, mask, n_read)
         frames = rearrange(self.backbone.norm(tokens), "... n d -> (...) n d")
-        return self.backbone.forward_head(frames).reshape(*lead, B, T, self.feature_dim)
+        return self.backbone.forward_head(frames).reshape(*episodes, B, T, self.feature_dim)
 
     def _embed(self, clips: Tensor) -> Tensor:
         """Clips (..., T, 3, H, W) -> patches, class and register tokens with their positions (..., T, N, D)."""
-        self._check_clips(clips)
-        pixels = clips.to(self.mean.dtype)
-        if clips.dtype == torch.uint8:
-            pixels = pixels / 255
-        pixels = (pixels - self.mean) / self.std
-        frames = rearrange(pixels, "... c h w -> (...) c h w")
-        tokens = self.backbone._pos_embed(self.backbone.patch_embed(frames))
+        pixels = self.normalise(clips)
+        if clips.shape[-4] != self.T:
+            raise ValueError(f"Clips of {clips.shape[-4]} frames: this model was built for T={self.T}.")
+        patches = self.backbone.patch_embed(rearrange(pixels, "... c h w -> (...) c h w"))
+        tokens = self.backbone._pos_embed(patches)
         return tokens.reshape(*clips.shape[:-3], *tokens.shape[1:])
 
     def _frozen_blocks(self, tokens: Tensor) -> Tensor:
         """Pre-norm (CLIP) and the blocks before the adapted ones, frame by frame: (..., T, N, D) -> the same shape."""
-        frames = rearrange(tokens, "... n d -> (...) n d")
-        frames = self.backbone.norm_pre(frames)
+        frames = self.backbone.norm_pre(rearrange(tokens, "... n d -> (...) n d"))
         for block in self.backbone.blocks[: len(self.backbone.blocks) - self.depth]:
             frames = block(frames)
         return frames.reshape(tokens.shape)
@@ -198,27 +178,22 @@ class TaskAdapterViT(nn.Module):
         state = dict(state)
         if self.temporal is not None and "temporal" in state:
             state["temporal"] = _fit_frames(state["temporal"], self.T)
-        for name in sorted(own.keys() | state.keys()):
-            expected = tuple(own[name].shape) if name in own else "no such tensor"
-            found = tuple(state[name].shape) if name in state else "no such tensor"
-            if expected != found:
-                raise ValueError(f"These adapters do not fit the model: {name} expected {expected}, found {found}.")
+        if misfit := find_misfit(own, state):
+            raise ValueError(f"These adapters do not fit the model: {misfit}.")
         for name, parameter in own.items():
             parameter.copy_(state[name])
 
     def summary(self) -> pd.DataFrame:
         """Tabulate what is trained: one row an adapter, with block, adapter, shape and parameters."""
-        rows = [
-            {"block": int(i), "adapter": axis, "shape": _bottleneck(module), "parameters": _count(module.parameters())}
-            for i, block in self.adapted.items()
-            for axis, module in block.named_children()
-            if isinstance(module, Adapter)
-        ]
+        rows = []
         if self.temporal is not None:
-            place = int(next(iter(self.adapted))) if self.temporal_place == "adapted" else 0
-            T, D = self.temporal.shape
-            row = {"block": place, "adapter": "temporal embedding", "shape": f"{T} x {D}", "parameters": T * D}
-            rows.insert(0, row)
+            first = min(map(int, self.adapted)) if self.temporal_place == "adapted" else 0
+            rows.append((first, "temporal embedding", " x ".join(map(str, self.temporal.shape)), self.temporal.numel()))
+        for i, block in self.adapted.items():
+            for axis, adapter in block.named_children():
+                if isinstance(adapter, Adapter):
+                    shape = f"{adapter.down.in_features} -> {adapter.down.out_features} -> {adapter.up.out_features}"
+                    rows.append((int(i), axis, shape, _count(adapter.parameters())))
         return pd.DataFrame(rows, columns=["block", "adapter", "shape", "parameters"])
 
     def describe(self) -> str:
@@ -240,15 +215,8 @@ class TaskAdapterViT(nn.Module):
     @property
     def config(self) -> dict:
         """The arguments that build this model again: `TaskAdapterViT(backbone, **model.config)`."""
-        return {
-            "depth": self.depth,
-            "T": self.T,
-            "scope": self.scope,
-            "axes": list(self.axes),
-            "ratio": self.ratio,
-            "zero_init": self.zero_init,
-            "temporal_embedding": self.temporal_place,
-        }
+        names = ("depth", "T", "scope", "axes", "ratio", "zero_init")
+        return {**{name: getattr(self, name) for name in names}, "temporal_embedding": self.temporal_place}
 
     @property
     def feature_dim(self) -> int:
@@ -256,36 +224,16 @@ class TaskAdapterViT(nn.Module):
         head = self.backbone.head
         return head.out_features if isinstance(head, nn.Linear) else self.backbone.embed_dim
 
-    @property
-    def _reads_class_token_only(self) -> bool:
-        return self.backbone.global_pool == "token" and self.backbone.attn_pool is None
 
-    # ---- what a caller can get wrong
-
-    def _check_clips(self, clips: Tensor) -> None:
-        size = tuple(self.backbone.patch_embed.img_size)
-        shape = tuple(clips.shape)
-        if clips.ndim < 4 or shape[-3] != 3:
-            raise ValueError(f"Clips of shape {shape}: (B, T, 3, H, W) is expected.")
-        if shape[-4] != self.T:
-            raise ValueError(f"Clips of {shape[-4]} frames: this model was built for T={self.T}.")
-        if shape[-2:] != size:
-            raise ValueError(f"Frames of {shape[-2]} x {shape[-1]} pixels: this backbone takes {size[0]} x {size[1]}.")
-        if clips.dtype == torch.uint8:
-            return
-        if not clips.is_floating_point():
-            raise ValueError(f"Clips of type {clips.dtype}: uint8, or float RGB in [0, 1] is expected.")
-        if not torch.compiler.is_compiling() and not (clips.min() >= 0 and clips.max() <= 1):
-            raise ValueError(f"Float clips from {clips.min():.3g} to {clips.max():.3g}: RGB in [0, 1] is expected.")
-
-    def _check_tokens(self, tokens: Tensor, n_support: int) -> None:
-        shape, D = tuple(tokens.shape), self.backbone.embed_dim
-        if tokens.ndim not in (4, 5) or shape[-1] != D:
-            raise ValueError(f"Tokens of shape {shape}: (B, T, N, D) or (E, B, T, N, D) with D={D} is expected.")
-        if shape[-3] != self.T:
-            raise ValueError(f"Tokens of {shape[-3]} frames: this model was built for T={self.T}.")
-        if not 1 <= n_support <= shape[-4]:
-            raise ValueError(f"n_support={n_support}: of {shape[-4]} clips, 1 to {shape[-4]} can be support clips.")
+def _check_arguments(depth: int, n_blocks: int, T: int, axes: Sequence[str], temporal_embedding: str | None) -> None:
+    if not 0 <= depth <= n_blocks:
+        raise ValueError(f"depth={depth}: of this backbone's blocks, 0 to {n_blocks} can be adapted.")
+    if T < 1:
+        raise ValueError(f"T={T}: a clip has at least 1 frame.")
+    if unknown := set(axes) - set(AXES):
+        raise ValueError(f"Unknown axis {min(unknown)!r}: choose any of {', '.join(AXES)}.")
+    if temporal_embedding not in ("adapted", "input", None):
+        raise ValueError(f"Unknown temporal_embedding {temporal_embedding!r}: choose 'adapted', 'input' or None.")
 
 
 def _fit_frames(temporal: Tensor, T: int) -> Tensor:
@@ -295,10 +243,6 @@ def _fit_frames(temporal: Tensor, T: int) -> Tensor:
     warnings.warn(f"A temporal embedding trained for T={len(temporal)} is interpolated to T={T}.", stacklevel=3)
     channels = rearrange(temporal, "t d -> 1 d t")
     return rearrange(F.interpolate(channels, size=T, mode="linear", align_corners=False), "1 d t -> t d")
-
-
-def _bottleneck(adapter: Adapter) -> str:
-    return f"{adapter.down.in_features} -> {adapter.down.out_features} -> {adapter.up.out_features}"
 
 
 def _count(parameters) -> int:

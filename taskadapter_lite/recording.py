@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, field
 
 import torch
 from einops import rearrange
-from timm.layers import Attention
+from timm.models.vision_transformer import Attention
 from torch import Tensor
 
-from taskadapter_lite.adapters import SEQUENCE
+from taskadapter_lite.adapters import SEQUENCE, to_sequences
 from taskadapter_lite.model import TaskAdapterViT
 
-RECORDED = {
-    "time": "(e b n) heads i j -> e b n heads i j",
-    "space": "(e b t) heads i j -> e b t heads i j",
-    "task": "(e t n) heads i j -> e t n heads i j",
-}
 
-
+@dataclass
 class AttentionRecord:
     """Attention weights of the last forward pass: `record.weights[axis][block]`, block counted in the backbone.
 
@@ -30,11 +25,10 @@ class AttentionRecord:
     - `weights["time"][block]`: (B, N, heads, T, T), frames attend to frames, for each clip and token;
     - `weights["space"][block]`: (B, T, heads, N, N), tokens attend to tokens, for each clip and frame.
 
-    A batch of episodes adds E in front.
+    A batch of E episodes puts E in front.
     """
 
-    def __init__(self, axes: Collection[str]):
-        self.weights: dict[str, dict[int, Tensor]] = {axis: {} for axis in axes}
+    weights: dict[str, dict[int, Tensor]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -43,7 +37,8 @@ def record_attention(
 ) -> Iterator[AttentionRecord]:
     """Look inside an ordinary forward pass.
 
-    The pass itself is unchanged: the weights are computed beside it, from the tokens that enter each attention.
+    The weights are computed beside the pass, from the tokens that enter each attention. The features stay the same; the
+    last block only keeps the patch tokens that it otherwise drops as soon as nobody reads them.
 
         with record_attention(model, axes=["task"]) as record:
             features = model(clips, n_support)
@@ -61,23 +56,23 @@ def record_attention(
     Raises:
         ValueError: An unknown axis, or a block that isn't adapted.
     """
-    blocks = [int(i) for i in model.adapted] if blocks is None else list(blocks)
+    chosen = list(model.adapted) if blocks is None else [str(block) for block in blocks]
     for axis in axes:
         if axis not in SEQUENCE:
             raise ValueError(f"Unknown axis {axis!r}: choose any of {', '.join(SEQUENCE)}.")
-    for block in blocks:
-        if str(block) not in model.adapted:
+    for block in chosen:
+        if block not in model.adapted:
             raise ValueError(f"Block {block} is not adapted: choose any of {', '.join(model.adapted)}.")
-    record = AttentionRecord(axes)
-    skip_unread, model.skip_unread = model.skip_unread, False  # the last block's patch tokens are wanted too
+    record = AttentionRecord({axis: {} for axis in axes})
+    n_read, model.n_read = model.n_read, None
     try:
-        for block in blocks:
-            model.adapted[str(block)].observer = partial(_record, record, block, model.adapted[str(block)].block.attn)
+        for block in chosen:
+            model.adapted[block].observer = _observer(record, int(block), model.adapted[block].block.attn)
         yield record
     finally:
-        model.skip_unread = skip_unread
-        for block in blocks:
-            model.adapted[str(block)].observer = None
+        model.n_read = n_read
+        for block in chosen:
+            model.adapted[block].observer = None
 
 
 def attention_weights(attention: Attention, sequences: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -99,15 +94,13 @@ def attention_weights(attention: Attention, sequences: Tensor, mask: Tensor | No
     return logits.softmax(dim=-1)
 
 
-@torch.no_grad()
-def _record(record: AttentionRecord, block: int, attention: Attention, axis: str, tokens: Tensor, mask: Tensor | None):
-    if axis not in record.weights:
-        return
-    *lead, B, T, N, D = tokens.shape
-    episodes = tokens.reshape(-1, B, T, N, D)
-    sequences = rearrange(episodes, f"e b t n d -> {SEQUENCE[axis]}")
-    sizes = dict(zip("ebtn", (len(episodes), B, T, N), strict=True))
-    pattern = RECORDED[axis]
-    weights = attention_weights(attention, sequences, mask)
-    weights = rearrange(weights, pattern, **{letter: sizes[letter] for letter in pattern[1:6:2]})
-    record.weights[axis][block] = weights if lead else weights[0]
+def _observer(record: AttentionRecord, block: int, attention: Attention):
+    @torch.no_grad()
+    def observe(axis: str, tokens: Tensor, mask: Tensor | None) -> None:
+        if axis in record.weights:
+            *episodes, B, T, N, _ = tokens.shape
+            beside = {"time": (B, N), "space": (B, T), "task": (T, N)}[axis]
+            weights = attention_weights(attention, to_sequences(axis, tokens), mask)
+            record.weights[axis][block] = weights.unflatten(0, (*episodes, *beside))
+
+    return observe
