@@ -20,6 +20,7 @@ from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.recipes import TrainConfig
+from taskadapter_lite.semantic import TextFeatures, fuse_scores, semantic_scores
 
 # The temporal embedding and the temperature are few numbers that start far from where they end: they learn faster.
 FAST = 3.0
@@ -29,7 +30,7 @@ class Objective(nn.Module):
     """Features of episodes -> loss and accuracy; holds what is trained beside the adapters.
 
     Args:
-        config: metric, temperature and auxiliary weight are read from it.
+        config: metric, temperature, fusion and auxiliary weight are read from it.
         feature_dim, T: width and number of the frame features.
         n_classes: number of training classes (for the auxiliary classifier).
     """
@@ -41,9 +42,11 @@ class Objective(nn.Module):
             self.metric: Callable = METRICS[config.metric].build(feature_dim, T)
             self.classifier = nn.Linear(feature_dim, n_classes) if config.auxiliary_weight else None
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)), config.learn_temperature)
-        self.auxiliary_weight = config.auxiliary_weight
+        self.auxiliary_weight, self.fusion = config.auxiliary_weight, config.fusion
 
-    def forward(self, features: Tensor, n_way: int, query_labels: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, n_way: int, query_labels: Tensor, class_ids: Tensor, text: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Compare queries with support clips, in 32 bit.
 
         Args:
@@ -51,20 +54,26 @@ class Objective(nn.Module):
             n_way: classes in an episode.
             query_labels: (E, Q), in 0..n_way-1.
             class_ids: (E, B) training class of every clip.
+            text: (E, n_way, D) features of the class names, fused with what is seen; None goes without.
 
         Returns:
             loss (E,) and accuracy (E,) of each episode.
         """
-        E, B, T, D = features.shape
-        features, n_support = features.float(), B - query_labels.shape[-1]
-        support = rearrange(features[:, :n_support], "e (way shot) t d -> e way shot t d", way=n_way)
-        scores = self.metric(support, features[:, n_support:])  # (E, Q, n_way)
-        logits = rearrange(scores * self.log_temperature.exp(), "e q way -> e way q")
-        loss = F.cross_entropy(logits, query_labels, reduction="none").mean(dim=-1)
+        E, Q = query_labels.shape
+        features, temperature = features.float(), self.log_temperature.exp()
+        support, query = features[:, :-Q], features[:, -Q:]
+        scores = self.metric(
+            rearrange(support, "e (way shot) t d -> e way shot t d", way=n_way), query
+        )  # (E, Q, n_way)
+        if text is None:
+            logits = temperature * scores
+        else:
+            logits = fuse_scores(scores, semantic_scores(query, text), self.fusion, temperature)
+        loss = F.cross_entropy(logits.mT, query_labels, reduction="none").mean(dim=-1)
         if self.classifier is not None:
-            guesses = rearrange(self.classifier(features.mean(dim=-2)), "e b c -> e c b")
-            loss = loss + self.auxiliary_weight * F.cross_entropy(guesses, class_ids, reduction="none").mean(dim=-1)
-        return loss, (scores.argmax(dim=-1) == query_labels).float().mean(dim=-1)
+            guesses = self.classifier(features.mean(dim=-2))  # (E, B, classes)
+            loss = loss + self.auxiliary_weight * F.cross_entropy(guesses.mT, class_ids, reduction="none").mean(dim=-1)
+        return loss, (logits.argmax(dim=-1) == query_labels).float().mean(dim=-1)
 
     def kept_state(self) -> dict[str, Tensor]:
         """What evaluation needs of it: the metric's parameters and the temperature, not the auxiliary classifier."""
@@ -86,7 +95,7 @@ class Learner:
     """A model with all that is trained in and beside it, and how to take one step.
 
     Args:
-        model, clips, episodes, config: as `train` takes them.
+        model, clips, episodes, config, text: as `train` takes them.
         team: the processes that share each step's episodes.
 
     Raises:
@@ -94,7 +103,13 @@ class Learner:
     """
 
     def __init__(
-        self, model: TaskAdapterViT, clips: LabelledClips, episodes: Episodes, config: TrainConfig, team: Team
+        self,
+        model: TaskAdapterViT,
+        clips: LabelledClips,
+        episodes: Episodes,
+        config: TrainConfig,
+        team: Team,
+        text: TextFeatures | None = None,
     ) -> None:
         self.model, self.clips, self.episodes, self.config, self.team = model, clips, episodes, config, team
         if config.scope is not None:
@@ -103,6 +118,7 @@ class Learner:
             model.backbone.requires_grad_(True)
         self.labels = torch.tensor(clips.labels)
         self.device = next(model.parameters()).device
+        self.text = None if text is None else text.for_classes(clips.class_names).to(self.device)
         self.objective = Objective(config, model.feature_dim, model.T, len(clips.class_names)).to(self.device)
         self.parameters = [p for p in [*model.parameters(), *self.objective.parameters()] if p.requires_grad]
         if not self.parameters:
@@ -141,7 +157,8 @@ class Learner:
             features = self.model.adapt(tokens, n_way * k_shot)
         query_labels = torch.stack([e.query_labels for e in episodes]).to(self.device, non_blocking=True)
         class_ids = torch.stack([self.labels[e.clips] for e in episodes]).to(self.device, non_blocking=True)
-        return self.objective(features, n_way, query_labels, class_ids)
+        text = None if self.text is None else self.text[torch.stack([e.classes for e in episodes]).to(self.device)]
+        return self.objective(features, n_way, query_labels, class_ids, text)
 
     def _tokens(self, episode: Episode, number: int) -> Tensor:
         """Tokens (B, T, N, D) of an episode's clips, in random views that depend on (seed, number) alone."""

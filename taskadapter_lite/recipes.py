@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from taskadapter_lite.metrics import METRICS
+from taskadapter_lite.semantic import FUSIONS
 
 
 class PublishedSchedule(NamedTuple):
@@ -41,6 +42,7 @@ class TrainConfig:
         trainable: "adapters", or "all" for full fine-tuning of the backbone with them.
         metric: a name in `METRICS`; parameters of the metric are trained too.
         temperature: the scores are multiplied by it before the softmax; `learn_temperature` starts from it.
+        fusion: how scores by class names are added where `train` is given `text`, see `fuse_scores`.
         auxiliary_weight: weight of the loss of a linear classifier over the training classes, on the mean over time of
             every clip's features; 0 switches it off. The classifier is thrown away after training.
         clip_norm: largest norm of the gradient; None does not clip.
@@ -70,6 +72,7 @@ class TrainConfig:
     metric: str = "cosine"
     temperature: float = 16.0
     learn_temperature: bool = True
+    fusion: str = "product"
     auxiliary_weight: float = 0.5
     clip_norm: float | None = 1.0
     precision: str = "fp32"
@@ -86,6 +89,7 @@ class TrainConfig:
             "scope": (None, "split", "joint", "inductive"),
             "trainable": ("adapters", "all"),
             "metric": tuple(METRICS),
+            "fusion": FUSIONS,
             "precision": ("fp32", "bf16"),
         }
         for name, allowed in choices.items():
@@ -113,8 +117,8 @@ class TrainConfig:
     def published(cls, dataset: str, **changes) -> TrainConfig:
         """The paper's recipe for one of the five data sets (Task-Adapter, arXiv 2408.00249, and its public code).
 
-        SGD 1e-3 without momentum, one episode a step, temperature 64. With it belong `EpisodeSpec(n_query=1)`, scope
-        "split" and `depth=PUBLISHED[dataset].depth`.
+        SGD 1e-3 without momentum, one episode a step, temperature 64, scope "split". With it belong
+        `EpisodeSpec(n_query=1)`, `depth=PUBLISHED[dataset].depth` and, with CLIP, `train(..., text=...)`.
 
         Raises:
             ValueError: a data set that the paper does not use.

@@ -3,6 +3,7 @@ import os
 import signal
 import threading
 
+import numpy as np
 import pytest
 import torch
 from tiny_run import ColouredClips, tiny_config, tiny_episodes, tiny_model, tiny_train
@@ -10,6 +11,7 @@ from tiny_run import ColouredClips, tiny_config, tiny_episodes, tiny_model, tiny
 from taskadapter_lite.checkpoints import CheckpointError, load_model, read_checkpoint, training_checkpoints
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.results import RunResult
+from taskadapter_lite.semantic import TextFeatures
 from taskadapter_lite.training import TrainConfig, train
 
 
@@ -53,8 +55,6 @@ def test_one_step_is_plain_autograd():
     )  # fmt: skip
     model, by_hand = tiny_model(), tiny_model()
     result = train(model, clips, episodes, config, progress=False)
-
-    import numpy as np
 
     views = np.random.default_rng((config.seed, 0, 1)).integers(2**31, size=12)
     pixels = torch.stack([clips.read(int(i), int(v)) for i, v in zip(episodes[0].clips, views, strict=True)])
@@ -170,6 +170,26 @@ def test_the_temperature_is_learnt_only_when_asked():
     _, fixed = tiny_train(learn_temperature=False)
     assert learnt.history[-1]["temperature"] != pytest.approx(16.0, abs=1e-3)
     assert fixed.history[-1]["temperature"] == pytest.approx(16.0, abs=1e-4)
+
+
+def test_class_names_as_second_evidence():
+    """The product rule by hand: logits = temperature x visual cosine x semantic cosine, at the untrained start."""
+    clips = ColouredClips()
+    names = torch.randn(6, 16, generator=torch.Generator().manual_seed(3))
+    text = TextFeatures(tuple(clips.class_names), names, "made up")
+    episodes = tiny_episodes(clips, 1)
+    config = tiny_config(n_steps=1, episodes_per_step=1, auxiliary_weight=0.0)
+    seen = train(tiny_model(), clips, episodes, config, progress=False).history[0]["loss"]
+    fused = train(tiny_model(), clips, episodes, config, text=text, progress=False).history[0]["loss"]
+
+    views = np.random.default_rng((config.seed, 0, 1)).integers(config.views, size=9)
+    pixels = torch.stack([clips.read(int(i), int(v)) for i, v in zip(episodes[0].clips, views, strict=True)])
+    features = tiny_model()(pixels, 3).mean(1).detach()
+    visual = torch.cosine_similarity(features[3:, None], features[None, :3], dim=-1)
+    semantic = torch.cosine_similarity(features[3:, None], names[episodes[0].classes][None], dim=-1)
+    for loss, logits in [(seen, 16 * visual), (fused, 16 * visual * semantic)]:
+        by_hand = -logits.log_softmax(-1)[torch.arange(6), episodes[0].query_labels].mean()
+        assert loss == pytest.approx(by_hand.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("options", [{"temporal_embedding": "input"}, {"temporal_embedding": None}, {"scope": "joint"}])
