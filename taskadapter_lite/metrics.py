@@ -65,16 +65,13 @@ def frame_distances(support: Tensor, query: Tensor, aggregation: str = "prototyp
 def otam_distances(distances: Tensor, gamma: float = 0.1) -> Tensor:
     """Cost of the best alignment of columns to rows, softened: maps p with p(m + 1) - p(m) in {0, 1}, ends free.
 
-    Cao et al., "Few-shot video classification via temporal alignment", CVPR 2020, equations 4 to 9, in one direction.
+    Cao et al., "Few-shot video classification via temporal alignment", CVPR 2020, equations 4 to 9, in one direction: (..., rows, columns) -> (...).
     The table is filled column by column, all rows at once; softmin(a, b) = -gamma log(exp(-a/gamma) + exp(-b/gamma))
     lies below the minimum, so the smoothed cost is below the true one and may be negative.
 
     Args:
         distances: (..., rows, columns), 0 or above.
         gamma: width of the softened minimum, above 0.
-
-    Returns:
-        (...) costs.
     """
     if gamma <= 0:
         raise ValueError(f"gamma is {gamma}; the softened minimum needs a positive width")
@@ -175,10 +172,19 @@ class TRX(nn.Module):
             self.register_buffer(f"tuples_{c}", torch.tensor(list(combinations(range(T), c))), persistent=False)
 
     def _project(self, features: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """(..., T, D) -> keys and values (..., tuples, key_dim)."""
-        frames = (features.float() + self.position)[..., getattr(self, f"tuples_{self.cardinalities[level]}"), :]
-        frames = rearrange(frames, "... tuples c d -> ... tuples (c d)")
-        return self.key_norm[level](self.to_key[level](frames)), self.to_value[level](frames)
+        """(..., T, D) -> keys and values (..., tuples, key_dim).
+
+        A linear map of concatenated frames is a sum of maps of single frames: a frame is projected once for each place
+        in a tuple instead of once for each tuple.
+        """
+        frames, tuples = features.float() + self.position, getattr(self, f"tuples_{self.cardinalities[level]}")
+
+        def project(linear: nn.Linear) -> Tensor:
+            places = rearrange(linear.weight, "k (c d) -> c k d", c=tuples.shape[1])
+            parts = [F.linear(frames, place)[..., chosen, :] for place, chosen in zip(places, tuples.T, strict=True)]
+            return sum(parts) + linear.bias
+
+        return self.key_norm[level](project(self.to_key[level])), project(self.to_value[level])
 
     def forward(self, support: Tensor, query: Tensor) -> Tensor:
         """support (..., n_way, k_shot, T, D), query (..., Q, T, D) -> scores (..., Q, n_way), 0 or below."""
