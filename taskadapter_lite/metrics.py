@@ -65,12 +65,12 @@ def frame_distances(support: Tensor, query: Tensor, aggregation: str = "prototyp
 def otam_distances(distances: Tensor, gamma: float = 0.1) -> Tensor:
     """Cost of the best alignment of columns to rows, softened: maps p with p(m + 1) - p(m) in {0, 1}, ends free.
 
-    Cao et al., "Few-shot video classification via temporal alignment", CVPR 2020, equations 4 to 9, in one direction: (..., rows, columns) -> (...).
+    Cao et al., "Few-shot video classification via temporal alignment", CVPR 2020, in one direction.
     The table is filled column by column, all rows at once; softmin(a, b) = -gamma log(exp(-a/gamma) + exp(-b/gamma))
     lies below the minimum, so the smoothed cost is below the true one and may be negative.
 
     Args:
-        distances: (..., rows, columns), 0 or above.
+        distances: (..., rows, columns), 0 or above; the result is (...).
         gamma: width of the softened minimum, above 0.
     """
     if gamma <= 0:
@@ -94,8 +94,8 @@ def _otam_pair(distances: Tensor, gamma: float = 0.1) -> Tensor:
 def bimhm_distances(distances: Tensor) -> Tensor:
     """Bidirectional mean Hausdorff distance, (..., T, T) -> (...): each frame meets its nearest, whatever the order.
 
-    Wang et al., "Hybrid relation guided set matching for few-shot action recognition", CVPR 2022, equation 7 (with
-    means in both directions).
+    Wang et al., "Hybrid relation guided set matching for few-shot action recognition", CVPR 2022, with
+    means in both directions.
     """
     distances = distances.float()
     return distances.amin(-1).mean(-1) + distances.amin(-2).mean(-1)
@@ -149,8 +149,8 @@ def alignment(support: Tensor, query: Tensor, metric: str = "otam", gamma: float
 class TRX(nn.Module):
     """Query tuples rebuilt from the ordered frame tuples of a class, by learnt attention.
 
-    Perrett et al., "Temporal-relational CrossTransformers for few-shot action recognition", CVPR 2021, equations 3
-    to 8, without dropout. All shots of a class enter one softmax, so there is no `aggregation` to choose.
+    Perrett et al., "Temporal-relational CrossTransformers for few-shot action recognition", CVPR 2021,
+    without dropout. All shots of a class enter one softmax, so there is no `aggregation` to choose.
 
     Args:
         dim: D, the width of a frame feature.
