@@ -1,0 +1,77 @@
+"""`check-data`: is the data set on disk complete and readable?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from taskadapter_lite.checking import Report, check_dataset
+from taskadapter_lite.splits import published_datasets, published_split
+
+HELP = "compare a data set on disk with its published split, and read every clip once"
+SHOWN = 5  # entries of each kind of finding on screen; the report file has all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `check-data`."""
+    parser.add_argument("root", type=Path, help="folder of the data set; nothing is written there")
+    parser.add_argument("--dataset", required=True, choices=[*published_datasets(), "folder"])
+    parser.add_argument("--list", type=Path, nargs="+", default=[], help="list files, one a part, in any public format")
+    parser.add_argument("--frames", type=int, default=8, help="frames a clip takes (default: %(default)s)")
+    parser.add_argument("--min-clips", type=int, default=6, help="clips every class needs (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="look for files, but do not read them")
+    parser.add_argument("--allow-outside", action="store_true", help="accept links and lists that lead out of the root")
+    parser.add_argument("--report", type=Path, help="JSON file to write (default: runs/check_<dataset>.json)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, print a summary, write the report; 0 if the data set is usable, else 1."""
+    target = args.report or Path("runs") / f"check_{args.dataset}.json"
+    if target.resolve().is_relative_to(args.root.resolve()):
+        raise ValueError(
+            f"the report {target} would lie in the data set, where nothing is written; choose another place"
+        )
+    report = check_dataset(
+        args.root, args.dataset, args.list, args.frames, args.min_clips, args.quick, args.allow_outside
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(summary(report))
+    print(f"report: {target}")
+    return 1 if report.problems else 0
+
+
+def summary(report: Report) -> str:
+    """The report in a few lines."""
+    lines = [f"{'part':8} {'expected':>9} {'found':>9} {'readable':>9}"]
+    for part, counts in report.videos.items():
+        lines.append(f"{part:8} {counts['expected']:9,} {counts['found']:9,} {counts['readable']:9,}")
+    for name in (
+        "missing_classes",
+        "missing",
+        "unreadable",
+        "too_short",
+        "other_length",
+        "named_differently",
+        "thin_classes",
+        "shared_classes",
+    ):
+        findings = getattr(report, name)
+        findings = list(findings.items()) if isinstance(findings, dict) else findings
+        if findings:
+            lines.append(f"{name.replace('_', ' ')}: {len(findings):,}")
+            lines += [f"  {_in_words(finding)}" for finding in findings[:SHOWN]]
+            lines += [f"  ... and {len(findings) - SHOWN:,} more"] if len(findings) > SHOWN else []
+    page = (
+        ""
+        if report.dataset == "folder"
+        else f"; {report.dataset} is to be had from {published_split(report.dataset).page}"
+    )
+    lines.append(f"not usable: {'; '.join(report.problems)}{page}" if report.problems else "usable")
+    return "\n".join(lines)
+
+
+def _in_words(finding: str | tuple) -> str:
+    return finding if isinstance(finding, str) else " | ".join(str(word) for word in finding)
