@@ -169,7 +169,8 @@ def _scorer(model: TaskAdapterViT, metric: str | Scorer, aggregation: str) -> tu
     if isinstance(metric, nn.Module):
         metric.to(next(model.parameters()).device).eval()
     if not isinstance(metric, str):
-        return getattr(metric, "__name__", type(metric).__name__.lower()), metric
+        function = getattr(metric, "func", metric)  # the scorers of the registry are partial functions
+        return getattr(function, "__name__", type(function).__name__.lower()).removesuffix("_scores"), metric
     if metric not in METRICS:
         raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
     if METRICS[metric].has_parameters:

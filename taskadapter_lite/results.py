@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-import platform
-import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from taskadapter_lite.episodes import write_json
+from taskadapter_lite.provenance import environment, peak_memory
+
+__all__ = [
+    "RunResult",
+    "accuracy_interval",
+    "class_interval",
+    "comparison_table",
+    "environment",
+    "markdown_table",
+    "peak_memory",
+    "text_interval",
+]
 
 RESULT_FORMAT = 1
 
@@ -139,11 +144,13 @@ class RunResult:
 
     def summary(self) -> str:
         """One line: mean and interval of each score, number of episodes, metric and scope."""
-        scores = self.variants or {"": self.accuracies}
-        means = ", ".join(f"{name} {text_interval(values)}".strip() for name, values in scores.items())
         cut = " (interrupted)" if self.interrupted else ""
+        if not self.accuracies:
+            return f"{self.name}: not evaluated, {len(self.history)} rows of history{cut}"
+        scores = self.variants or {"": self.accuracies}
+        means = ", ".join(f"{name} {text_interval(values)} %".strip() for name, values in scores.items())
         return (
-            f"{self.name}: {means} % on {len(self.accuracies)} episodes{cut}, "
+            f"{self.name}: {means} on {len(self.accuracies):,} episodes{cut}, "
             f"metric {self.metric or 'none'}, scope {self.scope or 'none'}"
         )
 
@@ -166,54 +173,6 @@ class RunResult:
             return cls(**data)
         except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a saved result ({error!r})") from error
-
-
-def environment(device: str | torch.device = "cpu") -> dict:
-    """What a run ran on, as keyword arguments of `RunResult`: device, versions, commit, command and time."""
-    device = torch.device(device)
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "device": f"{device.type} ({named})",
-        "versions": {"python": platform.python_version(), **_versions("torch", "timm", "numpy", "taskadapter_lite")},
-        "commit": git_commit(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a source tree on the path, not installed
-            found[package] = "unknown"
-    return found
-
-
-def git_commit() -> str | None:
-    """The commit of the package's repository, with "+changes" where tracked files differ; None outside of one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def peak_memory(device: str | torch.device = "cpu") -> int:
-    """Bytes: the most that PyTorch held on the accelerator, or that the process has held in RAM (0 if unknown)."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def comparison_table(results: Sequence[RunResult], baseline: str | None = None) -> pd.DataFrame:
