@@ -63,8 +63,7 @@ def load_backbone(
     if infer_imagenet_subset({"num_classes": backbone.num_classes}):
         backbone.reset_classifier(0)
     _warn_without_quickgelu(backbone)
-    arguments = {"name": str(name), "pretrained": pretrained, "architecture": architecture, **timm_kwargs}
-    backbone.load_arguments = arguments
+    backbone.load_arguments = dict(name=str(name), pretrained=pretrained, architecture=architecture, **timm_kwargs)
     return backbone.requires_grad_(False).eval()
 
 

@@ -68,8 +68,9 @@ class TaskAdapterViT(nn.Module):
         self.temporal_place = temporal_embedding if depth else None
         self.temporal = nn.Parameter(temporal_std * torch.randn(T, D)) if self.temporal_place else None
         self.checkpointing = checkpointing
-        # How many tokens of a frame the head reads: the class token, or (average, attention pooling) all of them
+        # The head reads the first token of a frame (the class token) or, for average and attention pooling, all of them
         self.n_read = 1 if backbone.global_pool == "token" else None
+        self.feature_dim = getattr(backbone.head, "out_features", D)  # D': of the projection, where there is one
         self.to(next(backbone.parameters()).device)
 
     # ---- clips -> tokens -> features
@@ -84,9 +85,7 @@ class TaskAdapterViT(nn.Module):
         Returns:
             Features (B, T, D') or (E, B, T, D').
         """
-        if self.temporal_place != "input":
-            return self.adapt(self.prefix(clips), n_support)
-        return self.adapt(self._frozen_blocks(self._embed(clips) + self.temporal[:, None]), n_support)
+        return self.adapt(self.below(clips), n_support)
 
     @torch.no_grad()
     def prefix(self, clips: Tensor) -> Tensor:
@@ -106,7 +105,14 @@ class TaskAdapterViT(nn.Module):
                 "temporal_embedding='input' is trained below the frozen blocks, so there is no prefix to cache: "
                 "call model(clips, n_support), or choose temporal_embedding='adapted'."
             )
-        return self._frozen_blocks(self._embed(clips))
+        return self.below(clips)
+
+    def below(self, clips: Tensor) -> Tensor:
+        """Run all that lies below the adapted blocks: `prefix`, but with gradient where something there is trained."""
+        tokens = self._embed(clips)
+        if self.temporal_place == "input":
+            tokens = tokens + self.temporal[:, None]
+        return self._frozen_blocks(tokens)
 
     def adapt(self, tokens: Tensor, n_support: int) -> Tensor:
         """Run the adapted blocks, the final norm and the head.
@@ -217,12 +223,6 @@ class TaskAdapterViT(nn.Module):
         """The arguments that build this model again: `TaskAdapterViT(backbone, **model.config)`."""
         names = ("depth", "T", "scope", "axes", "ratio", "zero_init")
         return {**{name: getattr(self, name) for name in names}, "temporal_embedding": self.temporal_place}
-
-    @property
-    def feature_dim(self) -> int:
-        """D', the width of a frame's feature."""
-        head = self.backbone.head
-        return head.out_features if isinstance(head, nn.Linear) else self.backbone.embed_dim
 
 
 def _check_arguments(depth: int, n_blocks: int, T: int, axes: Sequence[str], temporal_embedding: str | None) -> None:
