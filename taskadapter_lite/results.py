@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from taskadapter_lite.episodes import write_json
+from taskadapter_lite.intervals import accuracy_interval, class_interval, text_interval
 from taskadapter_lite.provenance import environment, peak_memory
 
 __all__ = [
@@ -26,54 +27,6 @@ __all__ = [
 ]
 
 RESULT_FORMAT = 1
-
-
-def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95% interval: 1.96 s / sqrt(n), s with n - 1 in the denominator.
-
-    The interval covers which episodes were drawn from these clips and classes. It covers neither other training
-    seeds nor other classes (see `comparison_table` and `class_interval`), and shrinks with every further episode
-    although the clips stay the same.
-
-    Args:
-        accuracies: one number an episode, in 0..1.
-
-    Returns:
-        (mean, half width); the half width of a single episode is infinite.
-    """
-    values = np.asarray(accuracies, dtype=np.float64)
-    if values.size == 0:
-        raise ValueError("no accuracies: an interval needs at least one episode")
-    half_width = 1.96 * values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else math.inf
-    return float(values.mean()), float(half_width)
-
-
-def class_interval(confusion: Sequence[Sequence[int]], n_draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95% interval of the mean class accuracy if the test classes had been others: a bootstrap over classes.
-
-    Whole classes are drawn with replacement; their accuracies are kept, as if they didn't depend on which other
-    classes they met.
-
-    Args:
-        confusion: counts [true class][predicted class]; rows without a query are left out.
-
-    Returns:
-        (lower end, upper end): percentiles 2.5 and 97.5.
-    """
-    counts = np.asarray(confusion, dtype=np.float64)
-    totals = counts.sum(1)
-    if not totals.any():
-        raise ValueError("the confusion matrix is empty: a bootstrap over classes needs queries")
-    accuracy = (counts.diagonal()[totals > 0]) / totals[totals > 0]
-    draws = np.random.default_rng(seed).choice(accuracy, (n_draws, accuracy.size))
-    low, high = np.percentile(draws.mean(1), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def text_interval(accuracies: Sequence[float]) -> str:
-    """A mean in percent, never without its interval: "71.3 +- 0.9"."""
-    mean, half_width = accuracy_interval(accuracies)
-    return f"{100 * mean:.1f} +- {100 * half_width:.1f}"
 
 
 @dataclass
@@ -137,10 +90,11 @@ class RunResult:
         return {name: row[i] / sum(row) for i, (name, row) in enumerate(rows) if sum(row)}
 
     @property
-    def pair_accuracy(self) -> float | None:
-        """Share of right answers among those that name the query's class or its reversed partner; 0.5 is a coin."""
-        named = self.pairs.get("right", 0) + self.pairs.get("partner", 0)
-        return self.pairs["right"] / named if named else None
+    def pair_accuracy(self) -> tuple[float, float] | None:
+        """Share of right answers among those that name a query's class or its reversed partner, and its binomial 95%
+        half width (as if queries were independent); 0.5 is a coin, None means no such answer."""
+        right, n = self.pairs.get("right", 0), self.pairs.get("right", 0) + self.pairs.get("partner", 0)
+        return (right / n, 1.96 * math.sqrt(right * (n - right) / n**3)) if n else None
 
     def summary(self) -> str:
         """One line: mean and interval of each score, number of episodes, metric and scope."""
@@ -205,11 +159,18 @@ def _rows(results: Sequence[RunResult]) -> dict[str, tuple[list[RunResult], np.n
             runs.append(result)
             accuracies.append(values)
             _refuse_other_episodes(runs[0], result)
+            for what in ("metric", "scope", "spec"):
+                if getattr(runs[0], what) != getattr(result, what):
+                    raise ValueError(
+                        f"two runs are named {result.name!r}, as seeds of one row are, but their {what} differs "
+                        f"({getattr(runs[0], what)}, {getattr(result, what)}): give them names of their own"
+                    )
     return {name: (runs, np.array(accuracies)) for name, (runs, accuracies) in rows.items()}
 
 
 def _refuse_other_episodes(first: RunResult, second: RunResult) -> None:
-    if (first.dataset, first.episodes) != (second.dataset, second.episodes):
+    used = [(run.dataset, run.episodes) for run in (first, second)]
+    if first is not second and (used[0] != used[1] or first.episodes is None):
         raise ValueError(
             f"{first.name} and {second.name} can't be paired: they used the episodes {first.episodes} of "
             f"{first.dataset} and {second.episodes} of {second.dataset}"

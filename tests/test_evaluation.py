@@ -141,7 +141,7 @@ def test_confusion_and_pairs_count_every_query():
     assert result.class_accuracies == dict.fromkeys(NAMES, 0.0)
     assert result.pairs == {"right": 0, "partner": partner, "total": present}
     assert partner > 0
-    assert result.pair_accuracy == 0.0
+    assert result.pair_accuracy == (0, 0)
 
 
 def test_constant_features_are_at_chance():

@@ -133,7 +133,7 @@ def test_class_and_pair_accuracy_by_hand():
         pairs={"right": 3, "partner": 1, "total": 6},
     )
     assert found.class_accuracies == {"a": 0.75, "b": 1.0}
-    assert found.pair_accuracy == 0.75
+    assert found.pair_accuracy == (0.75, pytest.approx(1.96 * math.sqrt(0.75 * 0.25 / 4)))
     assert result().pair_accuracy is None
 
 

@@ -1,0 +1,135 @@
+"""`evaluate`: adapters and a part of a data set -> a result file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from taskadapter_lite.adapters import SCOPES
+from taskadapter_lite.backbone import BUNDLED
+from taskadapter_lite.checkpoints import load_model, part, read_checkpoint
+from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_backbone, open_clips
+from taskadapter_lite.distributed import Team
+from taskadapter_lite.episodes import Episodes, EpisodeSampler, episode_hash, load_episodes, save_episodes
+from taskadapter_lite.evaluation import PrefixCache, evaluate
+from taskadapter_lite.labelled import LabelledClips
+from taskadapter_lite.metrics import AGGREGATIONS, METRICS, Scorer
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.results import RunResult
+from taskadapter_lite.semantic import FUSIONS, TextFeatures
+from taskadapter_lite.sprites import ACTIONS
+
+HELP = "evaluate saved adapters, or the frozen backbone, on one part of a data set"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `evaluate`."""
+    parser.add_argument("adapters", nargs="?", type=Path, help="file of adapters (default: the frozen backbone alone)")
+    parser.add_argument("--out", type=Path, help="result file (default: runs/evaluate/NAME.json)")
+    parser.add_argument("--name", help="of the row in tables; runs of one name are seeds (default: made from options)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: an accelerator if there is one)")
+    parser.add_argument("--batch-size", type=int, default=16, help="episodes in one pass (default: %(default)s)")
+    parser.add_argument("--cache", type=Path, help="file that keeps frozen tokens from run to run")
+    add_data_arguments(parser)
+    parser.add_argument("--part", default="test", choices=["train", "val", "test"], help="default: %(default)s")
+    episodes = parser.add_argument_group("episodes")
+    episodes.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: %(default)s)")
+    episodes.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: %(default)s)")
+    episodes.add_argument("--n-query", type=int, default=1, help="query clips a class (default: %(default)s)")
+    episodes.add_argument("--episodes", type=int, default=1000, help="how many (default: %(default)s)")
+    episodes.add_argument("--episode-seed", type=int, default=0, help="default: %(default)s")
+    episodes.add_argument("--episode-list", type=Path, help="a saved list, instead of drawing one; its hash is checked")
+    episodes.add_argument("--save-episodes", type=Path, help="save the list that was drawn")
+    scores = parser.add_argument_group("scores")
+    scores.add_argument("--metric", default="cosine", choices=METRICS, help="default: %(default)s")
+    scores.add_argument("--aggregation", default="prototype", choices=AGGREGATIONS, help="default: %(default)s")
+    scores.add_argument("--scope", choices=SCOPES, help="who attends to whom (default: as trained)")
+    scores.add_argument("--text", type=Path, help="text features of the class names (CLIP), see TextFeatures")
+    scores.add_argument("--fusion", default="product", choices=FUSIONS, help="of the scores (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and write the result; 130 when it was stopped early."""
+    team = Team()
+    model, metric = _open_model(args)
+    model.to(args.device or team.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    clips = open_clips(args, args.part, model.backbone.patch_embed.img_size[0])
+    episodes = _open_episodes(args, clips)
+    if args.save_episodes is not None and team.is_main:
+        print(f"episodes {save_episodes(args.save_episodes, episodes, clips)} saved to {args.save_episodes}")
+    if len(episodes) < team.size:
+        raise ValueError(f"{len(episodes)} episodes can't be shared by {team.size} processes")
+    result = evaluate(
+        model,
+        clips,
+        episodes if team.size == 1 else team.share(episodes),
+        metric,
+        scope=args.scope,
+        aggregation=args.aggregation,
+        cache=None if args.cache is None else PrefixCache(model, clips, path=args.cache),
+        text=None if args.text is None else TextFeatures.load(args.text),
+        fusion=args.fusion,
+        pairs={name: action.pair for name, action in ACTIONS.items() if action.pair},
+        batch_size=args.batch_size,
+        progress=team.is_main and sys.stderr.isatty(),
+        name=args.name or _default_name(args),
+        metadata={"part": args.part, "adapters": None if args.adapters is None else str(args.adapters)},
+    )
+    if team.size > 1:
+        _join(result, team, episodes)
+    if team.is_main:
+        _report(result, args.out or Path("runs/evaluate") / f"{result.name.replace(' ', '_')}.json")
+    team.leave()
+    return 130 if result.interrupted else 0
+
+
+def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]:
+    """The model, and the metric: its name, or the trained module from the file of adapters."""
+    if args.adapters is None:
+        return TaskAdapterViT(open_backbone(args), depth=0, T=args.frames), args.metric
+    own_backbone = args.weights is not None or args.random_weights or args.backbone != BUNDLED
+    model = load_model(args.adapters, open_backbone(args) if own_backbone else None)
+    args.frames = model.T
+    if not METRICS[args.metric].has_parameters:
+        return model, args.metric
+    state = part(read_checkpoint(args.adapters)[0], "training.objective.metric.")
+    if not state:
+        raise ValueError(f"{args.adapters} was not trained with the metric {args.metric!r}, which has parameters")
+    scorer = METRICS[args.metric].build(model.feature_dim, model.T)
+    scorer.load_state_dict(state)
+    return model, scorer
+
+
+def _open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
+    if args.episode_list is not None:
+        return load_episodes(args.episode_list, clips)
+    return EpisodeSampler(clips.labels, episode_spec(args), args.episodes, args.episode_seed, clips.class_names)
+
+
+def _default_name(args: argparse.Namespace) -> str:
+    adapters = "frozen" if args.adapters is None else f"{args.adapters.parent.name} {args.adapters.stem}".strip()
+    chosen = [args.metric, args.scope, None if args.k_shot == 1 else f"{args.k_shot}-shot"]
+    return " ".join([adapters, *(word for word in chosen if word)])
+
+
+def _join(result: RunResult, team: Team, episodes: Episodes) -> None:
+    """Puts together what the processes found, in the order of the whole list."""
+    result.accuracies = team.gather(result.accuracies)
+    result.variants = {name: team.gather(values) for name, values in result.variants.items()}
+    rows = [team.combine(row, sum) for row in result.confusion]
+    result.confusion = [[int(count) for count in row] for row in rows]
+    counts = team.combine(list(result.pairs.values()), sum)
+    result.pairs = {name: int(count) for name, count in zip(result.pairs, counts, strict=True)}
+    result.episodes = episode_hash(episodes)
+
+
+def _report(result: RunResult, path: Path) -> None:
+    result.save(path)
+    print(result.summary())
+    if result.pair_accuracy is not None:
+        share, half_width = result.pair_accuracy
+        print(f"own class, not its reversed partner: {100 * share:.1f} +- {100 * half_width:.1f} % (a coin: 50 %)")
+    print(f"episodes {result.episodes}, clips {result.dataset}, {result.seconds:.1f} s on {result.device}: {path}")
