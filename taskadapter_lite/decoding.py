@@ -66,10 +66,11 @@ def _decode_array(path: Path, choose: Choose) -> np.ndarray:
             if not file.read(1):
                 raise ClipError(path, "the file is empty")
         header = _read_header(path)
+        frames = None
         if decord:
             with suppress(RuntimeError, decord.DECORDError):  # its thread reads ahead, and may trip over later damage
-                return _read_with_decord(path, choose, header)
-        return _read_with_pyav(path, choose, header)
+                frames = _read_with_decord(path, choose, header)
+        return _read_with_pyav(path, choose, header) if frames is None else frames
 
 
 @contextmanager
@@ -103,10 +104,11 @@ def _read_images(folder: Path, choose: Choose) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Header:
-    """What the container promises; 0 where it does not say."""
+    """What the container promises; 0 where it does not say. Edit lists (of trimmed mp4 files) hide some frames."""
 
     frames: int
     seconds: float
+    has_edit_lists: bool
 
     def check(self, path: Path, frames: int, seconds: float) -> None:
         """Refuse a cut file that a decoder reads to its early end without an error.
@@ -117,9 +119,10 @@ class _Header:
             raise ClipError(path, "holds no video frame")
         if frames > MAX_FRAMES:
             raise ClipError(path, f"claims {frames:,} frames, more than {MAX_FRAMES:,}")
-        if frames < 0.95 * self.frames - 2:
+        by_time = self.has_edit_lists or not self.frames
+        if not by_time and frames < 0.95 * self.frames - 2:
             raise ClipError(path, f"is truncated: {frames} of {self.frames} frames are there")
-        if not self.frames and seconds < 0.95 * self.seconds - 2 * seconds / frames:
+        if by_time and seconds < 0.95 * self.seconds - 2 * seconds / frames:
             raise ClipError(path, f"is truncated: {seconds:.2f} of {self.seconds:.2f} seconds are there")
 
 
@@ -128,8 +131,10 @@ def _read_header(path: Path) -> _Header:
         if not container.streams.video:
             raise ClipError(path, "has no video, at most sound")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ClipError(path, "has a video codec that nothing here can decode")
         _check_size(path, stream.width, stream.height)
-        return _Header(stream.frames, _declared_seconds(container, stream))
+        return _Header(stream.frames, _declared_seconds(container, stream), "mp4" in container.format.name)
 
 
 def _declared_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float:
@@ -149,17 +154,20 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise ClipError(path, f"claims frames of {width} x {height} pixels, the limit is {MAX_PIXELS:,} pixels")
 
 
-def _read_with_decord(path: Path, choose: Choose, header: _Header) -> np.ndarray:
+def _read_with_decord(path: Path, choose: Choose, header: _Header) -> np.ndarray | None:
+    """The chosen frames, or None where there are not as many as declared: PyAV knows which frames are hidden."""
     decord.logging.set_level(decord.logging.QUIET)  # what is wrong is said once, by the ClipError
     reader = decord.VideoReader(str(path), num_threads=1)
     n_frames = len(reader)
-    header.check(path, n_frames, float(reader.get_frame_timestamp(n_frames - 1)[1]) if n_frames else 0.0)
+    if n_frames < 1 or header.frames not in (0, n_frames):
+        return None
+    header.check(path, n_frames, float(reader.get_frame_timestamp(n_frames - 1)[1]))
     return reader.get_batch(choose(n_frames)).asnumpy()
 
 
 def _read_with_pyav(path: Path, choose: Choose, header: _Header) -> np.ndarray:
     with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
+        packets = [packet for packet in container.demux(video=0) if packet.size and not packet.is_discard]
         ends = [float((p.pts + (p.duration or 0)) * p.time_base) for p in packets if p.pts is not None]
     header.check(path, len(packets), max(ends, default=0.0))
     wanted = choose(len(packets))
@@ -167,12 +175,18 @@ def _read_with_pyav(path: Path, choose: Choose, header: _Header) -> np.ndarray:
     with av.open(str(path)) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index in wanted:
-                frames[index] = frame.to_ndarray(format="rgb24")
+                frames[index] = _upright(frame)
             if index >= wanted[-1]:
                 break
     if len(frames) < len(set(wanted)):
         raise ClipError(path, f"is damaged: frame {wanted[-1]} of {len(packets)} can't be decoded")
     return np.stack([frames[index] for index in wanted])
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """Pixels of a frame the way a player shows it: phones store portraits lying on their side (decord sees to that)."""
+    quarter_turns = round(getattr(frame, "rotation", 0) / 90)
+    return np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
 
 
 def list_frames(folder: str | Path) -> list[Path]:

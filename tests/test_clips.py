@@ -1,5 +1,9 @@
 """clips.py and decoding.py: which frames, which pixels, and one sentence for whatever can't be read."""
 
+import os
+import pickle
+import struct
+
 import av
 import numpy as np
 import pytest
@@ -12,16 +16,19 @@ from taskadapter_lite.clips import ClipError, list_frames, read_clip, read_frame
 CODECS = {"h264.mp4": "libx264", "mpeg4.avi": "mpeg4", "mjpeg.avi": "mjpeg", "vp9.webm": "libvpx-vp9"}
 
 
-def make_video(path, n_frames=24, width=96, height=64, codec=None, rate=25):
-    """A video whose frame i is evenly grey at 8 + 8 i, so that a decoded pixel tells its frame."""
+def make_video(path, n_frames=24, width=96, height=64, codec=None, rate=25, texture=False, options=(), encoder=()):
+    """A video whose frame i is evenly grey at 8 + 8 i, so that a decoded pixel tells its frame; or noise."""
+    noise = np.random.default_rng(0)
     codec = codec or {".mp4": "libx264", ".avi": "mpeg4", ".webm": "libvpx-vp9"}[path.suffix]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
+    with av.open(str(path), "w", options=dict(options)) as container:
+        stream = container.add_stream(codec, rate=rate, options=dict(encoder))
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for i in range(n_frames):
-            grey = np.full((height, width, 3), 8 + 8 * i, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "rgb24")))
+            frame = np.full((height, width, 3), (8 + 8 * i) % 256, np.uint8)
+            if texture:
+                frame = noise.integers(0, 255, frame.shape).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode())
     return path
 
@@ -149,3 +156,120 @@ def test_the_same_seed_gives_the_same_clip(videos):
     ]
     assert torch.equal(read[0], read[1])
     assert not torch.equal(read[0], read[2])
+
+
+BACKENDS = pytest.mark.parametrize("with_decord", [True, False], ids=["decord", "pyav"])
+
+
+@pytest.fixture
+def backend(with_decord, monkeypatch):
+    if not with_decord:
+        monkeypatch.setattr(decoding, "decord", None)
+
+
+def patch_box(content, name, offset, layout, *values):
+    """Overwrite numbers in the first mp4 box of a name: PyAV writes neither edit lists nor rotations by itself."""
+    position = content.index(name) + 4 + offset
+    return content[:position] + struct.pack(layout, *values) + content[position + struct.calcsize(layout) :]
+
+
+@BACKENDS
+def test_frames_hidden_by_an_edit_list_are_neither_shown_nor_missed(tmp_path, backend):
+    path = make_video(tmp_path / "trimmed.mp4", n_frames=30, rate=25, encoder={"g": "5", "bf": "0"})
+    content = path.read_bytes()
+    seconds, start = 400, 17 * 512  # in the movie's 1000 and the track's 12,800 units a second: frames 17 to 26
+    path.write_bytes(patch_box(content, b"elst", 8, ">Ii", seconds, start))
+    assert frame_numbers(read_frames(path)) == list(range(17, 27))
+
+
+@BACKENDS
+def test_portraits_are_read_upright(tmp_path, backend):
+    path = make_video(tmp_path / "phone.mp4", texture=True)
+    lying = read_clip(path, T=2)
+    quarter_turn = (0, 1 << 16, 0, -1 << 16, 0, 0, 64 << 16, 0, 1 << 30)
+    path.write_bytes(patch_box(path.read_bytes(), b"tkhd", 40, ">9i", *quarter_turn))
+    upright = read_clip(path, T=2)
+    assert upright.shape == (2, 3, 96, 64)
+    assert torch.equal(upright, lying.rot90(-1, (2, 3)))  # clockwise, as the matrix says: (x, y) -> (64 - y, x)
+
+
+@BACKENDS
+@pytest.mark.parametrize("name", [*CODECS, "faststart.mp4"])
+def test_truncated_videos_are_refused_even_where_they_decode(tmp_path, name, backend):
+    options = {"movflags": "faststart"} if name == "faststart.mp4" else {}
+    path = make_video(tmp_path / name, 60, codec=CODECS.get(name), texture=True, options=options)
+    content = path.read_bytes()
+    for share in (0.5, 0.7, 0.9):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ClipError, match="truncated|can't be decoded") as refusal:
+            read_clip(path)
+        assert refusal.value.path == str(path)
+        assert name in ("h264.mp4",) or "truncated" in refusal.value.reason
+
+
+def make_sound(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@BACKENDS
+def test_every_kind_of_broken_input_has_its_reason(tmp_path, backend):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("this is not a video " * 100)
+    (tmp_path / "folder.mp4").mkdir()
+    make_sound(tmp_path / "sound.avi")
+    video = make_video(tmp_path / "no frames.avi").read_bytes()
+    (tmp_path / "no frames.avi").write_bytes(video[: video.index(b"movi") + 4])
+    make_frame_folder(tmp_path / "mixed")
+    Image.new("RGB", (10, 10)).save(tmp_path / "mixed" / "img_00002.jpg")
+    make_frame_folder(tmp_path / "cut")
+    image = tmp_path / "cut" / "img_00002.jpg"
+    image.write_bytes(image.read_bytes()[:-200])
+    os.mkfifo(tmp_path / "pipe.mp4")
+    reasons = {
+        "absent.mp4": "no such file",
+        "empty.mp4": "the file is empty",
+        "text.mp4": "can't be decoded",
+        "folder.mp4": "is a folder without jpg or png frames",
+        "sound.avi": "has no video",
+        "no frames.avi": "holds no video frame",
+        "mixed": "different sizes",
+        "cut": "img_00002.jpg: can't be decoded",
+        "pipe.mp4": "neither a file nor a folder",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(ClipError, match=reason) as refusal:
+            read_clip(tmp_path / name, T=12)
+        assert str(refusal.value).startswith(str(tmp_path / name))
+        assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_an_absurd_size_is_refused_before_decoding(tmp_path, monkeypatch):
+    Image.new("1", (40_000, 1000)).save(tmp_path / "1.png")
+    with pytest.raises(ClipError, match="40000 x 1000"):
+        read_clip(tmp_path)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr(decoding, "_read_with_pyav", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(decoding, "_read_with_decord", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ClipError, match="96 x 64 pixels, the limit is 6,143"):
+        read_clip(make_video(tmp_path / "a.mp4"))
+
+
+def test_a_file_without_permission(videos, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(videos["vp9.webm"]), "open", refuse)  # root may read everything, so chmod proves nothing
+    with pytest.raises(ClipError, match="no permission"):
+        read_clip(videos["vp9.webm"])
+
+
+def test_a_clip_error_survives_the_way_out_of_a_worker():
+    error = ClipError("a/b.mp4", "is truncated")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.path, copy.reason) == ("a/b.mp4: is truncated", "a/b.mp4", "is truncated")
+    assert str(ClipError(str(error))) == str(error)  # as torch rebuilds it from its message
