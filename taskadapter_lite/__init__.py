@@ -1,0 +1,1 @@
+"""Task-Adapter: few-shot action recognition with a frozen image model."""
