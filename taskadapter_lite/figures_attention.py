@@ -81,6 +81,7 @@ def plot_cross_video_attention(
     vmax: float | None = None,
     title: str | None = None,
     figure: Figure | None = None,
+    same: str = "own class",
 ) -> np.ndarray:
     """Where and when one query video attends in each video that it may see: the task attention of one block.
 
@@ -99,6 +100,7 @@ def plot_cross_video_attention(
         vmax: the share drawn darkest; the largest drawn one by default. Give one value to compare two figures.
         title: what the weights come from (model, block, scope).
         figure: an empty figure to fill.
+        same: what to call videos of the query's label, such as "predicted class" where labels are predictions.
 
     Returns:
         Axes (3,): strips (the query at y = -1.3, video i of `videos` at y = i), bars, frame-by-frame shares.
@@ -118,7 +120,7 @@ def plot_cross_video_attention(
     _row_label(strips, QUERY_ROW, class_names[labels[query]], "query", QUERY)
     for y, i in enumerate(videos):
         place_strip(strips, lit_frames(clips[i], maps[i], vmax), y)
-        role = "the query itself" if i == query else "★ own class" if labels[i] == labels[query] else "other class"
+        role = "the query itself" if i == query else f"★ {same}" if labels[i] == labels[query] else "other class"
         _row_label(strips, y, class_names[labels[i]], role, _colour(i, query, labels))
     if token is not None:
         _frame_token(strips, token, maps.shape[2:], QUERY_ROW)
@@ -127,7 +129,7 @@ def plot_cross_video_attention(
             _write_share(strips, token, maps[i], y)
     _share_bars(bars, maps[list(videos)].mean(axis=(1, 2, 3)), [_colour(i, query, labels) for i in videos], chance)
     _share_scale(bars, vmax, chance)
-    _share_lines(lines, maps.mean(axis=(2, 3)), labels, query, visible, chance)
+    _share_lines(lines, maps.mean(axis=(2, 3)), labels, query, visible, same)
     heads = as_array(weights).shape[2]
     which = f"mean of {heads} heads" if head is None else f"head {head} of {heads}"
     strips.set_title(f"{title or 'Task attention of one query'}, {which}")
@@ -217,15 +219,13 @@ def _share_bars(ax: Axes, shares: np.ndarray, colours: list[str], chance: float)
     ax.spines["left"].set_visible(False)
 
 
-def _share_lines(
-    ax: Axes, shares: np.ndarray, labels: np.ndarray, query: int, visible: np.ndarray, chance: float
-) -> None:
+def _share_lines(ax: Axes, shares: np.ndarray, labels: np.ndarray, query: int, visible: np.ndarray, same: str) -> None:
     """Shares (B, T) frame by frame: mean over the videos of the own class, and over those of the other classes."""
-    others = [i for i in visible if i != query]
+    chance, others = 1 / len(visible), [i for i in visible if i != query]
     own_rows = [i for i in others if labels[i] == labels[query]]
     other_rows = [i for i in others if labels[i] != labels[query]]
     if own_rows:
-        ax.plot(100 * shares[own_rows].mean(axis=0), "o-", color=OWN, label="a video of the own class")
+        ax.plot(100 * shares[own_rows].mean(axis=0), "o-", color=OWN, label=f"a video of the {same}")
     if other_rows:
         ax.plot(100 * shares[other_rows].mean(axis=0), "s-.", color=OTHER, label="a video of another class")
     ax.axhline(100 * chance, color="#555555", linestyle="--", linewidth=1)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from IPython.display import Image as DisplayedImage
 
 OWN, OTHER, QUERY = "#D55E00", "#0072B2", "#222222"  # own class, other classes, the query: the same in every figure
+STYLE = Path(__file__).with_name("figures.mplstyle")
 COLOURS = 64  # of an animation: an eighth of the bytes that 256 dithered ones take on noisy backgrounds
 MARKERS = "osD^vPX*"  # a class is told apart by its marker as well as by its colour
 GAP = 0.06  # white between two frames of a strip, as a share of a frame's width
@@ -26,7 +27,7 @@ GAP = 0.06  # white between two frames of a strip, as a share of a frame's width
 
 def use_style() -> None:
     """Make every later figure use the library's style file (Okabe-Ito colours, viridis)."""
-    plt.style.use(Path(__file__).with_name("figures.mplstyle"))
+    plt.style.use(STYLE)
 
 
 def as_array(values: Any) -> np.ndarray:
