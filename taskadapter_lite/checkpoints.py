@@ -136,9 +136,9 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 def save_training_checkpoint(
     folder: Path, step: int, model: TaskAdapterViT, training_state: dict, metadata: dict
 ) -> Path:
-    """Write `folder`/step_<step>.safetensors, then remove all but the last two of the run."""
+    """Write `folder`/step_<step>.safetensors; remove all but the last two and what a killed run left half-written."""
     path = save_checkpoint(folder / f"step_{step:08d}.safetensors", model, training_state, metadata)
-    for old in training_checkpoints(folder)[:-KEPT]:
+    for old in [*training_checkpoints(folder)[:-KEPT], *folder.glob(".step_*.tmp")]:
         old.unlink(missing_ok=True)
     return path
 

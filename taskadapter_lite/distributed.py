@@ -69,6 +69,13 @@ class Team:
             for tensor in tensors:
                 tensor.data.copy_(self._talk("broadcast", tensor.data))
 
+    def leave(self) -> None:
+        """Say goodbye at the end of a command, so that no process waits for this one."""
+        if self.size > 1:
+            from accelerate import PartialState
+
+            PartialState().destroy_process_group()
+
     def _talk(self, function: str, *arguments):
         """Run one of accelerate's collective functions; a lost process becomes one clear sentence."""
         from accelerate import utils

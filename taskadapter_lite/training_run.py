@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -168,10 +169,10 @@ class TrainingRun:
         kept = {name: getattr(self, name) for name in KEPT_VALUES}
         best = {f"best.{name}": value for name, value in self.best.items()}
         state = {**kept, **best, **self.learner.state()}
-        save_training_checkpoint(self.out, self.step, self.model, state, {"run": self._identity()})
+        save_training_checkpoint(self.out, self.step, self.model, state, {"run": self._identity})
 
     def _restore(self, path: Path) -> None:
-        stored, own = read_checkpoint(path)[1], self._identity()
+        stored, own = read_checkpoint(path)[1], self._identity
         if stored["training_state"] is None or "step" not in stored["training_state"]:
             raise CheckpointError(f"{path} holds adapters but no training state: it can't be resumed")
         for key, value in own.items():
@@ -183,6 +184,7 @@ class TrainingRun:
         self.best = part(state, "best.")
         self.learner.load_state(state)
 
+    @cached_property
     def _identity(self) -> dict:
         """What must agree for a checkpoint to continue this run."""
         some = [*self.episodes[:8], *self.episodes[-8:]]
@@ -204,7 +206,7 @@ class TrainingRun:
         result = self._result(name)
         if self.out is not None and self.team.is_main:
             beside = {f"objective.{key}": value for key, value in self.learner.objective.kept_state().items()}
-            save_checkpoint(self.out / "adapters.safetensors", self.model, beside, {"run": self._identity()})
+            save_checkpoint(self.out / "adapters.safetensors", self.model, beside, {"run": self._identity})
             result.save(self.out / "result.json")
         return result
 

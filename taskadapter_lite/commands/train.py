@@ -1,0 +1,157 @@
+"""`train`: a data set and a recipe -> a folder with adapters, checkpoints and the result."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+
+import torch
+
+from taskadapter_lite.adapters import AXES
+from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_backbone, open_clips
+from taskadapter_lite.commands._estimate import estimate_run
+from taskadapter_lite.distributed import Team
+from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.results import RunResult
+from taskadapter_lite.semantic import TextFeatures
+from taskadapter_lite.training import PUBLISHED, TrainConfig, train
+
+HELP = "train the adapters on a data set, and keep what did best on its validation classes"
+STEPS = 1000  # unless the recipe or the caller says otherwise
+TYPES = {"str": str, "int": int, "float": float}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `train`."""
+    parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder to write (default: %(default)s)")
+    parser.add_argument("--resume", help='"auto": continue the run in --out if there is one; or a checkpoint')
+    parser.add_argument("--device", help="cpu, cuda, ... (default: an accelerator if there is one)")
+    parser.add_argument("--dry-run", action="store_true", help="estimate time and memory of the run, train nothing")
+    parser.add_argument("--tensorboard", action="store_true", help="write training curves for TensorBoard into --out")
+    add_data_arguments(parser)
+    model = parser.add_argument_group("model")
+    model.add_argument("--depth", type=int, help="adapted blocks (default: 3, published: that of the data set)")
+    model.add_argument("--axes", nargs="*", default=list(AXES), choices=AXES, help="which adapters (default: all)")
+    model.add_argument("--temporal-embedding", choices=["adapted", "input", "none"], help="where it is added")
+    model.add_argument("--temporal-std", type=float, default=0.0, help="spread of its start (default: %(default)s)")
+    model.add_argument("--zero-init", action=argparse.BooleanOptionalAction, help="start as the frozen backbone")
+    model.add_argument("--text", type=Path, help="file of text features of the class names (CLIP), see TextFeatures")
+    episodes = parser.add_argument_group("episodes")
+    episodes.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: %(default)s)")
+    episodes.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: %(default)s)")
+    episodes.add_argument("--n-query", type=int, help="query clips a class (default: 3, published: 1)")
+    episodes.add_argument("--episode-seed", type=int, default=0, help="seed of the episodes (default: %(default)s)")
+    episodes.add_argument("--validation-episodes", type=int, default=200, help="0: none (default: %(default)s)")
+    recipe = parser.add_argument_group("recipe", "the fields of TrainConfig; what is not given comes from --recipe")
+    recipe.add_argument("--recipe", default="recommended", choices=["recommended", "published"])
+    for setting in fields(TrainConfig):
+        option = f"--{setting.name.replace('_', '-')}"
+        shown = f"recommended: {setting.default}"
+        if setting.type == "bool":
+            recipe.add_argument(option, action=argparse.BooleanOptionalAction, help=shown)
+        else:
+            kind = setting.type.removesuffix(" | None")
+            recipe.add_argument(option, type=TYPES[kind], metavar=kind.upper(), help=shown)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; 0 when the run is complete, 130 when it was stopped and can be resumed."""
+    team = Team()
+    published = args.recipe == "published"
+    config, depth, args.n_query = _config(args), args.depth, args.n_query or (1 if published else 3)
+    if depth is None:
+        depth = PUBLISHED[args.dataset].depth if published else 3
+    model = _model(args, depth, published).to(_device(args, team))
+    size = model.backbone.patch_embed.img_size[0]
+    clips = open_clips(args, "train", size)
+    validation = None
+    if args.validation_episodes:
+        held_out = open_clips(args, "val", size)
+        check_disjoint(train=clips.class_names, validation=held_out.class_names)
+        validation = (held_out, _sampler(args, held_out, args.validation_episodes, args.episode_seed + 1))
+    config = replace(config, n_steps=config.n_steps or STEPS)
+    n_episodes = config.n_steps * config.episodes_per_step
+    episodes = _sampler(args, clips, n_episodes, args.episode_seed)
+    if team.is_main:
+        print(f"{len(clips)} training clips of {len(clips.class_names)} classes; {model.describe()}", flush=True)
+    if args.dry_run:
+        print(estimate_run(model, clips, episodes, config, config.n_steps))
+        return 0
+    result = train(
+        model,
+        clips,
+        episodes,
+        config,
+        validation,
+        args.resume,
+        out=args.out,
+        text=None if args.text is None else TextFeatures.load(args.text),
+        on_log=_tensorboard(args.out) if args.tensorboard and team.is_main else None,
+        name=args.out.name,
+    )
+    if team.is_main:
+        _report(result, args.out)
+    team.leave()
+    return 130 if result.interrupted else 0
+
+
+def _config(args: argparse.Namespace) -> TrainConfig:
+    if args.recipe == "published" and args.dataset not in PUBLISHED:
+        raise ValueError(f"the published recipe needs --dataset, one of {', '.join(PUBLISHED)}")
+    recipe = TrainConfig.published(args.dataset) if args.recipe == "published" else TrainConfig.recommended()
+    given = {setting.name: getattr(args, setting.name) for setting in fields(TrainConfig)}
+    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+def _model(args: argparse.Namespace, depth: int, published: bool) -> TaskAdapterViT:
+    """Published: embedding at the input, task adapters start at random. Ours: at the first adapted block, at zero."""
+    place = args.temporal_embedding or ("input" if published else "adapted")
+    torch.manual_seed(args.seed or 0)
+    return TaskAdapterViT(
+        open_backbone(args),
+        depth,
+        args.frames,
+        axes=args.axes,
+        temporal_embedding=None if place == "none" else place,
+        temporal_std=args.temporal_std,
+        zero_init=not published if args.zero_init is None else args.zero_init,
+    )
+
+
+def _device(args: argparse.Namespace, team: Team) -> torch.device:
+    if args.device:
+        return torch.device(args.device)
+    return team.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _sampler(args: argparse.Namespace, clips, n_episodes: int, seed: int) -> EpisodeSampler:
+    return EpisodeSampler(clips.labels, episode_spec(args), n_episodes, seed, clips.class_names)
+
+
+def _tensorboard(folder: Path):
+    """A callback that writes each row of the history as curves."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError("--tensorboard needs TensorBoard: pip install 'taskadapter_lite[tensorboard]'") from error
+    writer = SummaryWriter(folder / "tensorboard")
+
+    def write(row: dict) -> None:
+        for name, value in row.items():
+            writer.add_scalar(name, value, row["step"])
+        writer.flush()
+
+    return write
+
+
+def _report(result: RunResult, folder: Path) -> None:
+    last = result.history[-1] if result.history else {"step": 0, "loss": float("nan"), "accuracy": float("nan")}
+    print(f"step {last['step']}: loss {last['loss']:.3f}, training accuracy {last['accuracy']:.1%}")
+    if result.accuracies:
+        print(f"validation, best adapters: {result.summary()}")
+    if result.interrupted:
+        print("stopped before the end: the same command with --resume auto continues it")
+    print(f"adapters: {os.path.join(folder, 'adapters.safetensors')}")
