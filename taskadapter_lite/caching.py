@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from taskadapter_lite.episodes import write_json
 from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.saving import write_json
 
 CACHE_FORMAT = 1
 
@@ -29,8 +30,10 @@ class PrefixCache:
         views: number of random views of each clip that may be asked for; None for the middle frames alone.
         dtype: torch.float32 or torch.bfloat16.
         path: keep tokens in this memory-mapped file instead of memory, across runs; `path` + ".json" describes it.
-        device: where tokens are kept in memory (None: the CPU); `tokens` returns them on the model's device.
+        device: where tokens are kept in memory; None is the model's device if they take less than half of its free
+            memory, else the CPU. `tokens` returns them on the model's device.
         batch_size: clips in one pass.
+        workers: threads that read clips; 0 reads them in turn.
 
     Raises:
         ValueError: if the file was made for other clips, views, or another frozen model; or there are no clips.
@@ -45,18 +48,21 @@ class PrefixCache:
         path: str | Path | None = None,
         device: str | torch.device | None = None,
         batch_size: int = 32,
+        workers: int = 0,
     ) -> None:
         if len(clips) == 0:
             raise ValueError("there are no clips to keep tokens of")
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"dtype is {dtype}; tokens are kept as torch.float32 or torch.bfloat16")
         self.model, self.clips, self.views, self.batch_size = model, clips, views or 0, batch_size
+        self.workers = workers
         first = self._compute([0], None)[0]
         n_rows = len(clips) * (
             1 + self.views
         )  # row = clip + len(clips) * slot; slot 0 the middle frames, slot v + 1 view v
         if path is None:
-            self._tokens = torch.empty(n_rows, *first.shape, dtype=dtype, device=device or "cpu")
+            n_bytes = n_rows * first.numel() * dtype.itemsize
+            self._tokens = torch.empty(n_rows, *first.shape, dtype=dtype, device=device or self._roomy_device(n_bytes))
             self._known = torch.zeros(n_rows, dtype=torch.bool)
         else:
             self._open(Path(path), n_rows, first.shape, dtype)
@@ -103,7 +109,11 @@ class PrefixCache:
 
     def _compute(self, indices: list[int], views: list[int] | None) -> Tensor:
         with torch.no_grad():
-            return self.model.prefix(self.clips.read_batch(indices, views).to(self._device))
+            return self.model.prefix(read_clips(self.clips, indices, views, self.workers).to(self._device))
+
+    def _roomy_device(self, n_bytes: int) -> torch.device:
+        fits = self._device.type == "cuda" and n_bytes < torch.cuda.mem_get_info(self._device)[0] / 2
+        return self._device if fits else torch.device("cpu")
 
     # ---- the file
 
@@ -142,12 +152,19 @@ class FeatureCache:
         clips: where clips are read.
         tokens: a `PrefixCache` of the clips to start from, if there is one.
         batch_size: clips in one pass.
+        workers: threads that read clips.
     """
 
     def __init__(
-        self, model: TaskAdapterViT, clips: LabelledClips, tokens: PrefixCache | None = None, batch_size: int = 32
+        self,
+        model: TaskAdapterViT,
+        clips: LabelledClips,
+        tokens: PrefixCache | None = None,
+        batch_size: int = 32,
+        workers: int = 0,
     ) -> None:
         self.model, self.clips, self._prefix, self.batch_size = model, clips, tokens, batch_size
+        self.workers = workers
         self._features: Tensor | None = None
         self._known = torch.zeros(len(clips), dtype=torch.bool)
 
@@ -167,7 +184,21 @@ class FeatureCache:
             if self._prefix is not None:
                 return self.model.adapt(self._prefix.tokens(indices), len(indices))
             device = next(self.model.parameters()).device
-            return self.model(self.clips.read_batch(indices).to(device), len(indices))
+            return self.model(read_clips(self.clips, indices, None, self.workers).to(device), len(indices))
+
+
+def read_clips(clips: LabelledClips, indices: Sequence[int], views: Sequence[int] | None, workers: int = 0) -> Tensor:
+    """`clips.read_batch`, with the clips shared out to threads (decoders work outside of Python's lock).
+
+    A clip depends on its index and view alone, so the result is the same for any number of workers.
+    """
+    if workers < 2:
+        return clips.read_batch(indices, views)
+    with ThreadPoolExecutor(workers) as pool:
+        one = [[i] for i in indices]
+        return torch.cat(
+            list(pool.map(clips.read_batch, one, [None] * len(one) if views is None else [[v] for v in views]))
+        )
 
 
 def _parts(rows: Tensor, size: int) -> list[Tensor]:

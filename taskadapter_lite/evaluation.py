@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from taskadapter_lite.caching import FeatureCache, PrefixCache
-from taskadapter_lite.episodes import Episode, Episodes, EpisodeSampler, episode_hash
+from taskadapter_lite.episodes import Episode, Episodes, EpisodeSampler, episode_bytes
 from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.metrics import METRICS, Scorer
 from taskadapter_lite.model import TaskAdapterViT
@@ -36,6 +37,7 @@ def evaluate(
     fusion: str = "product",
     pairs: Mapping[str, str] | None = None,
     batch_size: int = 16,
+    workers: int = 0,
     device: str | torch.device | None = None,
     progress: bool = True,
     name: str = "evaluation",
@@ -61,6 +63,7 @@ def evaluate(
         fusion: how scores are fused, see `fuse_scores`.
         pairs: class name -> its reversed partner, for `RunResult.pair_accuracy`.
         batch_size: episodes in one pass.
+        workers: threads that read clips; 0 reads them in turn.
         device: None leaves the model where it is.
         name, command, seeds, metadata: stored in the result; `command` defaults to the process's own.
 
@@ -90,13 +93,12 @@ def evaluate(
     if text is not None:
         result.config |= {"fusion": fusion, "text": text.source}
     with _evaluating(model, scope, result):
-        features_of = _features(model, clips, cache)
+        features_of = _features(model, clips, cache, workers)
         for batch in _batches(episodes, batch_size, progress, name):
             tally.add(batch, features_of(batch), scorer)
     if not tally.accuracies:
         raise KeyboardInterrupt
     tally.write(result)
-    result.episodes = episode_hash(islice(episodes, len(result.accuracies)))
     return result
 
 
@@ -122,6 +124,7 @@ class Tally:
         self.accuracies: dict[str, list[float]] = {}
         self.confusion = torch.zeros(len(class_names), len(class_names), dtype=torch.long)
         self.pairs = torch.zeros(3, dtype=torch.long)  # right, partner, total
+        self.digest = hashlib.sha256()
 
     def add(self, episodes: list[Episode], features: Tensor, scorer: Scorer) -> None:
         """Scores E episodes of equal shape from their features (E, B, T, D), the support first."""
@@ -140,6 +143,8 @@ class Tally:
             predicted = values.argmax(-1).cpu()  # (E, Q); equal scores count for the first class
             right = (predicted == labels).sum(-1)
             self.accuracies.setdefault(name, []).extend((right.double() / labels.shape[1]).tolist())
+        for episode in episodes:
+            self.digest.update(episode_bytes(episode))
         self._count(classes.gather(1, labels), classes.gather(1, predicted), classes)
 
     def _count(self, true: Tensor, predicted: Tensor, classes: Tensor) -> None:
@@ -155,6 +160,7 @@ class Tally:
         """Puts the counts into a result."""
         result.accuracies = list(self.accuracies.values())[-1]
         result.variants = self.accuracies if self.text is not None else {}
+        result.episodes = self.digest.hexdigest()[:16]  # as `episode_hash`, without drawing all episodes again
         result.class_names, result.confusion = list(self.class_names), self.confusion.tolist()
         if (self.partner >= 0).any():
             result.pairs = dict(zip(("right", "partner", "total"), self.pairs.tolist(), strict=True))
@@ -179,18 +185,18 @@ def _scorer(model: TaskAdapterViT, metric: str | Scorer, aggregation: str) -> tu
 
 
 def _features(
-    model: TaskAdapterViT, clips: LabelledClips, cache: PrefixCache | None
+    model: TaskAdapterViT, clips: LabelledClips, cache: PrefixCache | None, workers: int
 ) -> Callable[[list[Episode]], Tensor]:
     """episodes of equal shape -> (E, B, T, D'), with as little repeated work as the model allows."""
     if not depends_on_episode(model):
-        table = FeatureCache(model, clips, cache)
+        table = FeatureCache(model, clips, cache, workers=workers)
         return lambda episodes: table.features(torch.stack([e.clips for e in episodes]))
     if model.config["temporal_embedding"] == "input":  # nothing can be kept: the trained part starts below the prefix
         device = next(model.parameters()).device
         return lambda episodes: torch.stack(
             [model(clips.read_batch(e.clips).to(device), len(e.support)) for e in episodes]
         )
-    cache = cache or PrefixCache(model, clips)
+    cache = cache or PrefixCache(model, clips, workers=workers)
 
     def adapted(episodes: list[Episode]) -> Tensor:
         tokens = cache.tokens(torch.cat([e.clips for e in episodes]))

@@ -95,11 +95,11 @@ def test_a_refusal_names_the_class():
         EpisodeSampler([0, 0, 1], EpisodeSpec(n_way=2), 1, 0, class_names=["rise", "fall"])
 
 
-def test_ten_thousand_episodes_take_seconds():
+def test_drawing_is_quick():
     labels = [i // 100 for i in range(2400)]
     start = time.process_time()
-    assert sum(1 for _ in sampler(10_000, labels=labels)) == 10_000
-    assert time.process_time() - start < 8  # 1.1 s measured; the bound leaves room for a busy machine
+    assert sum(1 for _ in sampler(2_000, labels=labels)) == 2_000
+    assert time.process_time() - start < 1.5  # 0.2 s on an idle machine; the bound leaves room for a busy one
 
 
 def test_overlapping_classes_are_refused():
@@ -141,6 +141,8 @@ def test_damaged_and_newer_lists_are_refused(tmp_path):
     for change, words in [
         ({"format": 99}, "format 99"),
         ({"episodes": [[*data["episodes"][0][:2], swapped], *data["episodes"][1:]]}, "damaged"),
+        ({"episodes": [[[99, 1], [0], [1]]]}, "damaged"),
+        ({"episodes": [[[0, 1], [0, 6], [10**6]]]}, "damaged"),
     ]:
         path.write_text(json.dumps({**data, **change}))
         with pytest.raises(ValueError, match=words):

@@ -1,6 +1,7 @@
 """Model + episodes -> result."""
 
 import itertools
+import weakref
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -8,6 +9,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
+from taskadapter_lite.caching import read_clips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec, episode_hash
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.labelled import LabelledClips
@@ -217,6 +219,29 @@ def test_a_trained_metric_is_passed_as_a_module():
     assert result.metric == "trx"
     with pytest.raises(ValueError, match="'trx' has trained parameters"):
         run(metric="trx")
+
+
+def test_ten_thousand_episodes_take_the_memory_of_a_hundred():
+    """Of the episodes drawn, only those of a batch, the next one and the one being drawn are alive at any time."""
+    alive, most = weakref.WeakSet(), 0
+
+    class Watched(EpisodeSampler):
+        def __getitem__(self, i):
+            nonlocal most
+            alive.add(episode := super().__getitem__(i))
+            most = max(most, len(alive))
+            return episode
+
+    episodes = Watched(ToyClips().labels, EpisodeSpec(n_way=3), 500, 0)
+    assert len(run(make_model(depth=0), episodes=episodes, batch_size=8).accuracies) == 500
+    assert 8 <= most <= 2 * 8 + 2
+
+
+def test_reading_threads_change_nothing():
+    views = [0, 1, 0, 1, 1]
+    assert torch.equal(read_clips(ToyClips(), range(5), views, 3), ToyClips().read_batch(range(5), views))
+    assert torch.equal(read_clips(ToyClips(), range(5), None, 3), ToyClips().read_batch(range(5)))
+    assert run(workers=2).accuracies == run().accuracies
 
 
 def test_what_a_caller_gets_wrong_is_refused():
