@@ -15,7 +15,7 @@ from taskadapter_lite.bundled import refuse_outside
 from taskadapter_lite.clips import ClipError, sample_frames
 from taskadapter_lite.decoding import decode_frames
 from taskadapter_lite.locating import Locator
-from taskadapter_lite.splits import PARTS, ListedClip, published_split, read_split_list
+from taskadapter_lite.splits import PARTS, ListedClip, part_of_list, published_split, read_split_list
 
 
 @dataclass
@@ -102,7 +102,7 @@ def _listed(root: Path, lists: Sequence[Path], allow_outside: bool) -> list[_Vid
     locator = Locator(root, {clip.class_name for listed in clips.values() for clip in listed}, allow_outside)
     videos = []
     for path, listed in clips.items():
-        part = listed[0].part or next((part for part in PARTS if part in path.name.lower()), path.name)
+        part = part_of_list(path, listed) or path.name
         videos += [_Video(part, clip, *locator.find(clip)) for clip in listed]
     return videos
 

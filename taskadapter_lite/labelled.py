@@ -109,7 +109,7 @@ class FileClips(LabelledClips):
         resize: short side before the crop (default: `size`; published recipes use 256 for 224).
         flip: mirror half of the random views; leave it off where direction is a class.
         on_error: "raise" a ClipError when a broken clip is read, or "skip": read all clips once now, leave the broken
-            ones out, and list them in `skipped`.
+            ones out, and list them in `skipped`; a class that loses all its clips is refused.
         allow_outside: accept paths and links that lead outside of `root`.
 
     Raises:
@@ -165,3 +165,6 @@ class FileClips(LabelledClips):
                 self.skipped.append((path, error.reason))
         self.paths = [self.paths[i] for i in intact]
         self.labels = [self.labels[i] for i in intact]
+        lost = [name for label, name in enumerate(self.class_names) if label not in self.labels]
+        if lost:
+            raise ValueError(f"class {lost[0]!r} has no readable clip left in {self.root}; check-data says why")

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from taskadapter_lite.clips import VIDEO_SUFFIXES
 from taskadapter_lite.datasets import ClipFolder, FrameFolder, ListedClips
 from taskadapter_lite.labelled import FileClips
 from taskadapter_lite.locating import Locator
-from taskadapter_lite.splits import PARTS, load_split, published_split, read_split_list, save_split, split_classes
+from taskadapter_lite.splits import (
+    PARTS,
+    ListedClip,
+    load_split,
+    part_of_list,
+    published_split,
+    read_split_list,
+    save_split,
+    split_classes,
+)
 
 
 def open_dataset(
     root: str | Path,
     dataset: str = "folder",
     split: str | None = None,
-    list_file: str | Path | None = None,
+    lists: Sequence[str | Path] = (),
     split_file: str | Path | None = None,
     **options,
 ) -> FileClips:
@@ -25,8 +35,9 @@ def open_dataset(
         root: folder of the data set; nothing is written there.
         dataset: "folder", or the name of a published split, such as "hmdb51".
         split: "train", "val", "test", or None for all classes.
-        list_file: a list of the videos of this part, in any public format.
-        split_file: for "folder": which classes are in which part; made with seed 0 and saved where it does not exist.
+        lists: list files in any public format, one a part; the part is told by their lines or their names.
+        split_file: for "folder": which classes are in which part, made and saved if it does not exist. Without it, and
+            without a folder for each part, the classes are divided by seed 0.
         **options: as in `FileClips`; `flip` is on by default where the published split says that a mirrored video
             still shows the same class.
 
@@ -38,11 +49,23 @@ def open_dataset(
         raise ValueError(f"split is {', '.join(PARTS)} or None, not {split!r}")
     if dataset != "folder":
         options.setdefault("flip", published_split(dataset).mirror_images)
-    if list_file is not None:
-        return ListedClips(root, read_split_list(list_file, options.get("allow_outside", False)), **options)
+    if lists:
+        return ListedClips(root, _listed(lists, split, options.get("allow_outside", False)), **options)
     if dataset == "folder":
         return _open_folder(root, split, split_file, options)
     return _open_published(root, dataset, split, options)
+
+
+def _listed(lists: Sequence[str | Path], split: str | None, allow_outside: bool) -> list[ListedClip]:
+    parts = [read_split_list(path, allow_outside) for path in lists]
+    if split is None:
+        return [clip for listed in parts for clip in listed]
+    for path, listed in zip(lists, parts, strict=True):
+        if split == part_of_list(path, listed):
+            return listed
+    raise ValueError(
+        f"no list is of part {split!r}, neither by its lines nor by its name: {', '.join(map(str, lists))}"
+    )
 
 
 def _open_folder(root: Path, split: str | None, split_file: str | Path | None, options: dict) -> FileClips:
@@ -52,11 +75,12 @@ def _open_folder(root: Path, split: str | None, split_file: str | Path | None, o
     folder = ClipFolder if has_videos else FrameFolder
     if split is None or in_parts:
         return folder(root, **options)
-    if split_file is None:
-        raise ValueError(f"{root} has no folder {split!r}: name a split_file, where the split of its classes is kept")
-    if not Path(split_file).exists():
-        save_split(split_file, split_classes(folder(root).class_names, seed=0), seed=0)
-    return folder(root, class_names=load_split(split_file)[split], **options)
+    if split_file is not None and Path(split_file).exists():
+        return folder(root, class_names=load_split(split_file)[split], **options)
+    classes = split_classes(folder(root).class_names, seed=0)
+    if split_file is not None:
+        save_split(split_file, classes, seed=0)
+    return folder(root, class_names=classes[split], **options)
 
 
 def _open_published(root: Path, dataset: str, split: str | None, options: dict) -> FileClips:
@@ -68,6 +92,6 @@ def _open_published(root: Path, dataset: str, split: str | None, options: dict) 
     if absent:
         raise ValueError(
             f"{len(absent)} of {len(class_names)} classes of {dataset} have no folder of videos below {root}, "
-            f"the first is {class_names[absent[0]]!r}; where videos are not sorted by class, a list_file is needed"
+            f"the first is {class_names[absent[0]]!r}; where videos are not sorted by class, lists are needed"
         )
     return FileClips(root, [path for path, _ in found], [label for _, label in found], class_names, **options)

@@ -100,6 +100,11 @@ def read_split_list(path: str | Path, allow_outside: bool = False) -> list[Liste
     return clips if name == "class/video" else _named_after_folders(clips)
 
 
+def part_of_list(path: str | Path, listed: Sequence[ListedClip]) -> str | None:
+    """The part that a list is of, by its lines (`test18/195025`) or else by its file name (`testlist03.txt`)."""
+    return listed[0].part or next((part for part in PARTS if part in Path(path).name.lower()), None)
+
+
 def _read_lines(path: Path) -> list[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -21,6 +21,7 @@ from taskadapter_lite.datasets import (
     data_dir,
     verify_bundled,
 )
+from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.sprites import ACTIONS, render_clips
 
 
@@ -153,6 +154,11 @@ def test_skipped_clips_are_listed_and_never_replaced(folder, tmp_path):
     assert [path for path, _ in clips.skipped] == ["jump/bad.mp4"]
     with pytest.raises(ClipError, match="bad.mp4"):
         ClipFolder(tmp_path, T=4)[0]
+    with pytest.raises(ValueError, match="jump"):  # one clip is left, an episode takes two
+        EpisodeSampler(clips.labels + [1, 1], EpisodeSpec(2, 1, 1), 1, 0, class_names=["jump", "sit"])
+    (tmp_path / "jump" / "good.mp4").unlink()
+    with pytest.raises(ValueError, match="class 'jump' has no readable clip left"):
+        ClipFolder(tmp_path, T=4, on_error="skip")
     with pytest.raises(ValueError, match="ignore"):
         ClipFolder(tmp_path, on_error="ignore")
 
