@@ -1,1 +1,40 @@
-"""Task-Adapter: few-shot action recognition with a frozen image model."""
+"""Task-Adapter: few-shot action recognition with a frozen image model.
+
+    video files -> clips -> episode -> tokens -> features -> scores -> loss, accuracy -> results, figures
+
+The names below can be imported from here; each is loaded on first use, so that ``import taskadapter_lite`` is instant.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "clips": ("ClipError", "read_clip", "sample_frames"),
+    "sprites": ("ACTIONS", "render_clips", "render_images"),
+    "splits": ("read_split_list",),
+    "datasets": ("ClipFolder", "FrameFolder", "LabelledClips", "SpriteClips", "bundled_clips"),
+    "episodes": ("Episode", "EpisodeSampler", "EpisodeSpec", "load_episodes", "save_episodes"),
+    "backbone": ("load_backbone",),
+    "adapters": ("AdaptedBlock", "Adapter", "attend_along", "scope_mask"),
+    "model": ("TaskAdapterViT",),
+    "recording": ("record_attention",),
+    "metrics": ("METRICS", "TRX", "bimhm_scores", "cosine_scores", "euclidean_scores", "otam_scores"),
+    "semantic": ("TextFeatures", "fuse_scores"),
+    "results": ("RunResult", "accuracy_interval", "comparison_table"),
+    "checkpoints": ("CheckpointError", "load_checkpoint", "load_model", "save_checkpoint"),
+    "evaluation": ("PrefixCache", "evaluate"),
+    "training": ("TrainConfig", "train"),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_MODULE)
+
+
+def __getattr__(name: str):
+    if name not in _MODULE:
+        raise AttributeError(f"module 'taskadapter_lite' has no attribute {name!r}")
+    return getattr(import_module(f"taskadapter_lite.{_MODULE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,11 +10,16 @@ from pathlib import Path
 VERBS = tuple(sorted(p.stem for p in (Path(__file__).parent / "commands").glob("[a-z]*.py")))
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where the help is."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser; only the named verb's module is imported in full, so that `--help` stays quick."""
-    parser = argparse.ArgumentParser(
-        prog="python -m taskadapter_lite", description="Task-Adapter: few-shot action recognition."
-    )
+    parser = Parser(prog="python -m taskadapter_lite", description="Task-Adapter: few-shot action recognition.")
     parser.add_argument("--traceback", action="store_true", help="on an error, show where it arose")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name in VERBS:

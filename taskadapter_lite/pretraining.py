@@ -18,7 +18,7 @@ from taskadapter_lite.backbone import something_sprites_vit
 from taskadapter_lite.sprites import SHAPES, TEXTURES, render_images
 
 N_COLOURS, N_COUNTS = 8, 4
-_HELD_OUT = 1_000_003  # seeds from here on are never trained on
+HELD_OUT = 1_000_003  # seeds from here on are never trained on
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def quarter_turns(images: Tensor, labels: dict[str, Tensor]) -> tuple[Tensor, di
 def batches(config: PretrainConfig, device: str) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Endless shuffled training batches."""
     generator = torch.Generator().manual_seed(config.seed)
-    for round_ in range(_HELD_OUT):
+    for round_ in range(HELD_OUT):
         n_rendered = 2 * config.batch_size
         images, labels = quarter_turns(*render_images(n_rendered, seed=config.seed + round_, device=device))
         for rows in torch.randperm(len(images), generator=generator).to(device).split(config.batch_size):

@@ -44,11 +44,15 @@ ORDER = [
     "learner",
     "training_run",
     "training",
+    "prediction",
     "figures_clips",
     "figures_matrices",
     "figures_attention",
+    "figures_features",
     "figures_results",
     "figures",
+    "widgets_base",
+    "playground",
     "widgets",
 ]
 

@@ -1,0 +1,33 @@
+"""`episodes`: a data set and a seed -> a fixed list of episodes on disk, which evaluations quote by its hash."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_clips
+from taskadapter_lite.episodes import EpisodeSampler, save_episodes
+
+HELP = "draw a fixed list of episodes and save it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `episodes`."""
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--part", choices=("train", "val", "test"), default="test", help="(default: %(default)s)")
+    parser.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: %(default)s)")
+    parser.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: %(default)s)")
+    parser.add_argument("--n-query", type=int, default=1, help="query clips a class (default: %(default)s)")
+    parser.add_argument("--n-episodes", type=int, default=2000, help="(default: %(default)s)")
+    parser.add_argument("--episode-seed", type=int, default=2024, help="(default: %(default)s)")
+    add_data_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw and save."""
+    clips = open_clips(args, args.part, args.size or 64)
+    episodes = EpisodeSampler(clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    digest = save_episodes(args.out, episodes, clips)
+    print(f"{len(episodes):,} episodes of {len(clips.class_names)} {args.part} classes in {args.out}, hash {digest}")
+    return 0

@@ -1,0 +1,49 @@
+"""`ladder`: frozen, fine-tuned, and each adapter and scope, with the same backbone, episodes and budget."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from taskadapter_lite.datasets import verify_bundled
+from taskadapter_lite.ladder import RUNGS, Budget, load_results, run_rung
+from taskadapter_lite.results import comparison_table, markdown_table
+
+HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
+GROUPS = tuple(dict.fromkeys(rung.group for rung in RUNGS))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `ladder`."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/ladder"), help="folder of results (default: %(default)s)"
+    )
+    parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs whose names hold one of these words")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training (default: 0 1 2)")
+    parser.add_argument("--shots", type=int, nargs="+", choices=(1, 5), default=[1, 5], help="(default: 1 5)")
+    parser.add_argument(
+        "--steps", type=int, default=Budget.n_steps, help="training episodes of each (default: %(default)s)"
+    )
+    parser.add_argument("--depth", type=int, default=Budget.depth, help="adapted blocks (default: %(default)s)")
+    parser.add_argument("--test-episodes", type=int, help="the first so many of the saved list (default: all 2,000)")
+    parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
+    parser.add_argument("--table", action="store_true", help="only print the table of what is in --out")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is missing, then print a table for each number of shots."""
+    if not args.table:
+        verify_bundled()
+        budget = Budget(args.steps, args.depth, test_episodes=args.test_episodes, device=args.device)
+        rungs = [r for r in RUNGS if r.group in args.group and (not args.only or any(w in r.name for w in args.only))]
+        for seed in args.seeds:
+            for rung in rungs:
+                if rung.training is not None or seed == args.seeds[0]:  # a frozen rung has no seed to vary
+                    run_rung(rung, budget, seed, tuple(args.shots), args.out)
+    results = list(load_results(args.out))
+    for shots in sorted({result.metadata["shots"] for result in results}):
+        rows = [result for result in results if result.metadata["shots"] == shots]
+        baseline = next((r.name for r in rows if r.name == "Frozen, cosine"), None)
+        print(f"\n5-way {shots}-shot\n\n{markdown_table(comparison_table(rows, baseline=baseline))}")
+    return 0

@@ -1,0 +1,87 @@
+"""Still sprite images -> the bundled backbone and a file that says how well it sees."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
+
+from taskadapter_lite.pretraining import PretrainConfig, pretrain
+from taskadapter_lite.probes import linear_probes
+from taskadapter_lite.results import environment
+
+HELP = "pre-train the small backbone on still sprite images"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `pretrain`."""
+    default = PretrainConfig()
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/pretrain"), help="folder to write into (default: %(default)s)"
+    )
+    parser.add_argument("--images", type=int, default=default.images, help="images to train on (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, help="end by then, with the learning rate run down (default: no limit)"
+    )
+    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="(default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="(default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pre-train, probe, and write `something_sprites_vit.safetensors` and `something_sprites_vit.json`."""
+    config = PretrainConfig(
+        images=args.images,
+        minutes=args.minutes,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    vit, history = pretrain(config, args.device, on_log=lambda vit, _: save_weights(vit, args.out))
+    minutes = (time.monotonic() - start) / 60
+    save_weights(vit, args.out)
+    report = write_report(
+        vit, history, config, args.out, shlex.join(["python", "-m", "taskadapter_lite", *sys.argv[1:]]), minutes
+    )
+    print(f"{report['images']:,} images in {minutes:.1f} minutes; read linearly from the class token:")
+    print(json.dumps(report["probes"], indent=2))
+    return 0
+
+
+def save_weights(vit: VisionTransformer, folder: Path) -> None:
+    """Half-precision weights, written beside and renamed, so that the old file stays whole until the new one is."""
+    state = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in vit.state_dict().items()}
+    beside = folder / "something_sprites_vit.safetensors.part"
+    save_file(state, beside)
+    os.replace(beside, folder / "something_sprites_vit.safetensors")
+
+
+def write_report(
+    vit: VisionTransformer, history: list[dict], config: PretrainConfig, folder: Path, command: str, minutes: float
+) -> dict:
+    """Probe the backbone as saved and write what was done and found."""
+    rounded = {name: value.half().float() for name, value in vit.state_dict().items()}
+    vit.load_state_dict(rounded)
+    report = {
+        "command": command,
+        **environment(next(vit.parameters()).device),
+        "config": asdict(config),
+        "images": history[-1]["images"] if history else 0,
+        "minutes": round(minutes, 1),
+        "probes": linear_probes(vit),
+        "history": history[:: max(1, len(history) // 50)],
+    }
+    (folder / "something_sprites_vit.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return report

@@ -1,0 +1,173 @@
+"""Rungs -> results: the same backbone, episodes and budget for every way of using it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.bundled import data_dir
+from taskadapter_lite.caching import PrefixCache
+from taskadapter_lite.checkpoints import load_model, save_checkpoint
+from taskadapter_lite.datasets import bundled_clips
+from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec, load_episodes
+from taskadapter_lite.evaluation import evaluate
+from taskadapter_lite.labelled import LabelledClips
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.results import RunResult
+from taskadapter_lite.sprites import partners
+from taskadapter_lite.training import TrainConfig, train
+
+AIM = ("time", "space", "joint")
+ALL = ("time", "space", "task", "joint")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row of the ladder.
+
+    Attributes:
+        name: of the row.
+        model: arguments of `TaskAdapterViT` beside the backbone.
+        training: settings that differ from the budget's; None: nothing is trained.
+        metric: compares features, in training and at test.
+        n_query: training queries a class.
+        shuffled: destroy the order of the frames at test (a control).
+        weights: name of another rung whose trained model is used instead of training anew.
+        group: "main", or the name of an ablation.
+    """
+
+    name: str
+    model: dict = field(default_factory=dict)
+    training: dict | None = field(default_factory=dict)
+    metric: str = "cosine"
+    n_query: int = 3
+    shuffled: bool = False
+    weights: str | None = None
+    group: str = "main"
+
+
+FROZEN = {"depth": 0, "axes": ()}
+RUNGS = (
+    Rung("Frozen, cosine", FROZEN, None),
+    Rung("Frozen, OTAM", FROZEN, None, metric="otam"),
+    Rung("Frozen, Bi-MHM", FROZEN, None, metric="bimhm"),
+    Rung("Full fine-tuning", FROZEN, {"trainable": "all", "learning_rate": 3e-4}),
+    Rung("Space + joint (order-blind)", {"axes": ("space", "joint"), "temporal_embedding": None}),
+    Rung("+ time", {"axes": AIM}),
+    Rung("+ task, split (published)", {"axes": ALL, "scope": "split"}),
+    Rung("+ task, joint", {"axes": ALL, "scope": "joint"}),
+    Rung("+ task, inductive", {"axes": ALL, "scope": "inductive"}),
+    Rung("+ task, inductive, frames shuffled", {"axes": ALL}, shuffled=True, weights="+ task, inductive"),
+    Rung("Task adapter's start not zero", {"axes": ALL, "zero_init": False}, group="start"),
+    Rung("Embedding at the input", {"axes": ALL, "temporal_embedding": "input"}, group="start"),
+    Rung("Embedding starts at zero", {"axes": ALL, "temporal_std": 0.0}, group="start"),
+    *(Rung(f"L = {depth}", {"axes": ALL, "depth": depth}, group="depth") for depth in (1, 2, 4, 6)),
+    *(Rung(f"{n} queries a class", {"axes": ALL}, n_query=n, group="queries") for n in (1, 5)),
+    Rung("No auxiliary loss", {"axes": ALL}, {"auxiliary_weight": 0.0}, group="recipe"),
+    Rung("Fixed temperature 64", {"axes": ALL}, {"temperature": 64.0, "learn_temperature": False}, group="recipe"),
+    Rung("SGD 1e-3", {"axes": ALL}, {"optimizer": "sgd", "learning_rate": 1e-3}, group="recipe"),
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every rung gets: training episodes and settings, test episodes, adapted blocks."""
+
+    n_steps: int = 500
+    depth: int = 3
+    temporal_std: float = 0.5
+    test_episodes: int | None = None
+    device: str = "cpu"
+    weights: Path | None = None  # of another backbone of the bundled architecture
+
+
+class ShuffledFrames(LabelledClips):
+    """The same clips with the frames of each in an order drawn from its number."""
+
+    def __init__(self, clips: LabelledClips):
+        super().__init__(clips.paths, clips.labels, clips.class_names, clips.T, clips.seed)
+        self._clips = clips
+
+    def read(self, index: int, view: int | None = None) -> Tensor:
+        """Frames of clip ``index``, uint8 (T, 3, H, W), shuffled."""
+        order = torch.randperm(self.T, generator=torch.Generator().manual_seed(index))
+        return self._clips.read(index, view)[order]
+
+
+def build(rung: Rung, budget: Budget, seed: int) -> TaskAdapterViT:
+    """The rung's model at its start."""
+    torch.manual_seed(seed)
+    backbone = load_backbone(budget.weights, architecture="something_sprites") if budget.weights else load_backbone()
+    arguments = {"depth": budget.depth, "temporal_std": budget.temporal_std} | rung.model
+    if arguments.get("temporal_embedding", "adapted") is None:
+        arguments.pop("temporal_std")
+    return TaskAdapterViT(backbone, **arguments).to(budget.device)
+
+
+def train_rung(rung: Rung, budget: Budget, seed: int, clips: LabelledClips, progress: bool = True) -> tuple:
+    """Train a rung's model; returns it and the training's result (None for a frozen rung)."""
+    model = build(rung, budget, seed)
+    if rung.training is None:
+        return model, None
+    config = TrainConfig.recommended(n_steps=budget.n_steps, seed=seed, validation_every=0, checkpoint_every=10**9)
+    config = replace(config, metric=rung.metric, **rung.training)
+    spec = EpisodeSpec(n_way=5, k_shot=1, n_query=rung.n_query)
+    episodes = EpisodeSampler(clips.labels, spec, budget.n_steps, seed, clips.class_names)
+    return model, train(model, clips, episodes, config, progress=progress, name=rung.name)
+
+
+def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out: Path, progress: bool = True) -> None:
+    """Train and test one rung with one seed; what is already in ``out`` is not done again."""
+    files = {k: out / f"{file_name(rung.name)}_{k}shot_seed{seed}.json" for k in shots}
+    if all(file.exists() for file in files.values()):
+        return
+    adapters = out / "adapters" / f"{file_name(rung.weights or rung.name)}_seed{seed}.safetensors"
+    training = None
+    if rung.weights:
+        model = load_model(adapters).to(budget.device)
+    else:
+        model, training = train_rung(rung, budget, seed, bundled_clips("train"), progress)
+        if training is not None:
+            adapters.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(adapters, model, metadata={"rung": rung.name, "seed": seed})
+    clips = bundled_clips("test")
+    clips = ShuffledFrames(clips) if rung.shuffled else clips
+    source = PrefixCache(model, clips) if caches(model, rung) else clips
+    for k, file in files.items():
+        episodes = saved_episodes(k, bundled_clips("test"))[: budget.test_episodes]
+        result = evaluate(model, source, episodes, rung.metric, pairs=partners(), name=rung.name, progress=progress)
+        if training is not None:
+            result.history, result.config["training"] = training.history[-1:], training.config
+            result.metadata["training_seconds"] = round(training.seconds, 1)
+        result.seeds |= {"training": seed}
+        result.metadata |= {"group": rung.group, "shots": k, "shuffled": rung.shuffled}
+        result.dataset = bundled_clips("test").fingerprint
+        result.save(file)
+
+
+def caches(model: TaskAdapterViT, rung: Rung) -> bool:
+    """True where a clip's prefix does not depend on what is trained."""
+    return model.config["temporal_embedding"] != "input" and (rung.training or {}).get("trainable") != "all"
+
+
+def saved_episodes(shots: int, clips: LabelledClips) -> list[Episode]:
+    """The saved list of test episodes that all rungs share."""
+    return load_episodes(data_dir() / "episodes" / f"test_5way_{shots}shot.json", clips)
+
+
+def file_name(name: str) -> str:
+    """A row's name as a file name."""
+    words = "".join(c if c.isalnum() else " " for c in name.lower().replace("+", "with")).split()
+    return "_".join(words)
+
+
+def load_results(folder: Path) -> Iterator[RunResult]:
+    """All results of a ladder's folder, in the order of the rungs."""
+    for rung in RUNGS:
+        for file in sorted(folder.glob(f"{file_name(rung.name)}_?shot_seed*.json")):
+            yield RunResult.load(file)
