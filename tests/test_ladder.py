@@ -1,0 +1,74 @@
+"""The ladder: every rung builds, runs and is not run twice; its rows share episodes."""
+
+import pytest
+import torch
+
+from taskadapter_lite.datasets import bundled_clips
+from taskadapter_lite.ladder import (
+    RUNGS,
+    Budget,
+    Rung,
+    ShuffledFrames,
+    build,
+    caches,
+    file_name,
+    load_results,
+    run_rung,
+    saved_episodes,
+)
+from taskadapter_lite.results import comparison_table
+
+TINY = Budget(n_steps=2, test_episodes=6)
+
+
+def rung(name: str) -> Rung:
+    return next(r for r in RUNGS if r.name == name)
+
+
+def test_names_are_unique_and_so_are_their_files():
+    assert len({file_name(r.name) for r in RUNGS}) == len(RUNGS)
+    assert all(r.weights is None or rung(r.weights) for r in RUNGS)
+
+
+@pytest.mark.parametrize("one", RUNGS, ids=lambda r: r.name)
+def test_every_rung_builds_and_knows_whether_its_prefix_can_be_kept(one):
+    model = build(one, TINY, seed=0)
+    assert caches(model, one) == (one.model.get("temporal_embedding") != "input" and one.name != "Full fine-tuning")
+
+
+def test_saved_episodes_are_two_thousand_of_unseen_classes():
+    clips = bundled_clips("test")
+    for shots in (1, 5):
+        episodes = saved_episodes(shots, clips)
+        assert len(episodes) == 2000
+        assert episodes[0].shape == (5, shots, 5)
+    assert not set(clips.class_names) & set(bundled_clips("train").class_names)
+
+
+def test_shuffled_frames_are_the_same_frames_in_another_order():
+    clips = bundled_clips("test")
+    shuffled = ShuffledFrames(clips)
+    assert torch.equal(shuffled[3], shuffled[3])
+    assert not torch.equal(shuffled[3], clips[3])
+    order = torch.randperm(clips.T, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(shuffled[3], clips[3][order])
+
+
+def test_a_rung_is_run_once_and_compared_on_the_same_episodes(tmp_path):
+    for name in ("Frozen, cosine", "+ time"):
+        run_rung(rung(name), TINY, 0, (1,), tmp_path, progress=False)
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json")}
+    run_rung(rung("+ time"), TINY, 0, (1,), tmp_path, progress=False)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json")} == files
+    results = list(load_results(tmp_path))
+    assert [result.name for result in results] == ["Frozen, cosine", "+ time"]
+    assert results[0].episodes == results[1].episodes
+    assert results[1].trainable_parameters > 0 == results[0].trainable_parameters
+    table = comparison_table(results, baseline="Frozen, cosine")
+    assert table["episodes"].tolist() == [6, 6]
+
+
+def test_full_fine_tuning_trains_the_backbone_and_is_tested_without_a_stale_cache(tmp_path):
+    run_rung(rung("Full fine-tuning"), TINY, 0, (1,), tmp_path, progress=False)
+    (result,) = load_results(tmp_path)
+    assert result.trainable_parameters > 1_000_000
