@@ -72,9 +72,9 @@ def evaluate(
     """
     if isinstance(clips, PrefixCache):
         clips, cache = clips.clips, clips
-    if fusion not in FUSIONS or (text is not None and metric != "cosine"):
-        raise ValueError(f"fusion is {fusion!r} of {metric!r}; {' or '.join(FUSIONS)} of 'cosine' scores is possible")
     metric_name, scorer = _scorer(model, metric, aggregation)
+    if fusion not in FUSIONS or (text is not None and metric_name != "cosine"):
+        raise ValueError(f"fusion is {fusion!r} of {metric_name}; {' or '.join(FUSIONS)} of cosine scores is possible")
     tally = Tally(clips.class_names, pairs, None if text is None else text.for_classes(clips.class_names), fusion)
     model.to(device or next(model.parameters()).device)
     result = RunResult(
@@ -83,7 +83,7 @@ def evaluate(
         dataset=clips.fingerprint,
         spec=_spec(episodes),
         seeds={**({"episodes": episodes.seed} if isinstance(episodes, EpisodeSampler) else {}), **(seeds or {})},
-        config={"model": dict(model.config), "aggregation": aggregation, "batch_size": batch_size},
+        config={"aggregation": aggregation, "batch_size": batch_size},
         skipped=[str(path) for path, _ in clips.skipped],
         trainable_parameters=sum(p.numel() for p in model.trainable_parameters()),
         metadata=dict(metadata or {}),
@@ -232,6 +232,7 @@ def _evaluating(model: TaskAdapterViT, scope: str | None, result: RunResult) -> 
         model.scope = scope or own_scope
         model.eval()
         result.scope = model.scope if depends_on_episode(model) else None
+        result.config["model"] = dict(model.config)
         with torch.no_grad():
             yield
     except KeyboardInterrupt:

@@ -114,7 +114,8 @@ def _evaluate_part(part):
 def test_scope_is_used_and_given_back():
     model = make_model(scope="split")
     model.train()
-    assert run(model, scope="joint").scope == "joint"
+    result = run(model, scope="joint")
+    assert result.scope == result.config["model"]["scope"] == "joint"
     assert model.scope == "split"
     assert model.training
     with pytest.raises(ValueError, match="scope"):
@@ -181,6 +182,11 @@ def test_names_as_evidence_are_reported_side_by_side():
     assert result.config["text"] == {"model": "toy", "prompt": text.prompt}
     for word in ("visual", "semantic", "fused"):
         assert word in result.summary()
+    built = METRICS["cosine"].build(16, T)
+    again = run(model, clips, episodes, text=text, fusion="log_probabilities", metric=built)
+    assert (again.metric, again.variants) == ("cosine", result.variants)
+    with pytest.raises(ValueError, match="of otam; product or log_probabilities of cosine scores"):
+        run(model, clips, episodes, text=text, metric="otam")
 
 
 def test_an_interrupted_run_keeps_what_was_done():
