@@ -65,7 +65,13 @@ class LabelledClips(Dataset):
         """Several clips, with one view number a clip or the middle frames: (B, T, 3, H, W) uint8 RGB."""
         indices = [int(i) for i in indices]
         views = [None] * len(indices) if views is None else [int(view) for view in views]
-        return torch.stack([self.read(i, view) for i, view in zip(indices, views, strict=True)])
+        clips = [self.read(i, view) for i, view in zip(indices, views, strict=True)]
+        sizes = sorted({tuple(clip.shape[-2:]) for clip in clips})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"clips of {sizes[0]} and {sizes[-1]} pixels don't make one batch: give the data set a size"
+            )
+        return torch.stack(clips)
 
     def view_generator(self, i: int, view: int) -> torch.Generator:
         """Source of the random draws of one view of one clip: depends on (seed, i, view) alone."""
@@ -165,6 +171,6 @@ class FileClips(LabelledClips):
                 self.skipped.append((path, error.reason))
         self.paths = [self.paths[i] for i in intact]
         self.labels = [self.labels[i] for i in intact]
-        lost = [name for label, name in enumerate(self.class_names) if label not in self.labels]
+        lost = [self.class_names[label] for label in sorted(set(range(len(self.class_names))) - set(self.labels))]
         if lost:
             raise ValueError(f"class {lost[0]!r} has no readable clip left in {self.root}; check-data says why")

@@ -89,6 +89,15 @@ def test_batches_are_single_readings_stacked(folder):
         clips.read_batch([0, 1], views=[0])
 
 
+def test_clips_of_different_sizes_need_a_common_one(tmp_path):
+    (tmp_path / "a").mkdir()
+    make_video(tmp_path / "a" / "1.mp4")
+    make_video(tmp_path / "a" / "2.mp4", width=64)
+    with pytest.raises(ValueError, match="64, 64.*64, 96.*size"):
+        ClipFolder(tmp_path, T=2).read_batch([0, 1])
+    assert ClipFolder(tmp_path, T=2, size=32).read_batch([0, 1]).shape == (2, 2, 3, 32, 32)
+
+
 def test_preloading_changes_no_pixel(folder):
     clips, loaded = (ClipFolder(folder, T=4, size=40, resize=48, flip=True) for _ in range(2))
     loaded.preload()
