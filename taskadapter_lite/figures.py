@@ -23,6 +23,7 @@ from taskadapter_lite.figures_results import (
     plot_own_class_mass,
     plot_parameters,
 )
+from taskadapter_lite.figures_speed import plot_speedups
 
 __all__ = [
     "animation_bytes",
@@ -38,6 +39,7 @@ __all__ = [
     "plot_own_class_mass",
     "plot_parameters",
     "plot_scope_masks",
+    "plot_speedups",
     "plot_token_attention",
     "plot_video_matrices",
     "plot_video_matrix",

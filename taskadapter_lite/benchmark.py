@@ -1,0 +1,255 @@
+"""The published way of running Task-Adapter, then one switch after the other -> seconds, memory, ratios."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.caching import PrefixCache
+from taskadapter_lite.datasets import ClipFolder
+from taskadapter_lite.metrics import cosine_scores
+from taskadapter_lite.model import TaskAdapterViT
+
+TOLERANCE = {False: 2e-3, True: 6e-2}  # largest relative difference of features from the published way: fp32, bf16
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is timed: one training episode, and evaluation episodes of the same shape.
+
+    Attributes:
+        backbone: a name for `load_backbone`; random weights, because speed does not depend on them.
+        size: height and width of the frames in pixels.
+        depth: adapted blocks L.
+        n_way, k_shot, n_query, T: shape of the episodes and length of the clips.
+        device: where.
+    """
+
+    backbone: str = "something_sprites"
+    size: int = 64
+    depth: int = 3
+    n_way: int = 5
+    k_shot: int = 1
+    n_query: int = 1
+    T: int = 8
+    device: str = "cpu"
+
+    @property
+    def n_support(self) -> int:
+        """Support clips of an episode."""
+        return self.n_way * self.k_shot
+
+    @property
+    def n_clips(self) -> int:
+        """Clips of an episode."""
+        return self.n_way * (self.k_shot + self.n_query)
+
+
+@dataclass(frozen=True)
+class Switches:
+    """One way of running it; the defaults are the published way."""
+
+    name: str = "as published"
+    prefix: bool = False  # temporal embedding at the first adapted block: no gradient below it
+    fused: bool = False  # fused attention instead of softmax written out
+    cache: bool = False  # frozen tokens of each clip computed once, clips decoded once
+    episodes: int = 1  # episodes in one step
+    bf16: bool = False
+    compiled: bool = False
+
+
+def ladder_of_switches(episodes: int, compiled: bool) -> list[Switches]:
+    """The published way, then each switch on top of those before."""
+    ways = [
+        Switches(),
+        Switches("+ gradient-free prefix", prefix=True),
+        Switches("+ fused attention", prefix=True, fused=True),
+        Switches("+ prefix cache", prefix=True, fused=True, cache=True),
+        Switches(f"+ {episodes} episodes a step", prefix=True, fused=True, cache=True, episodes=episodes),
+        Switches("+ bf16", prefix=True, fused=True, cache=True, episodes=episodes, bf16=True),
+    ]
+    if compiled:
+        ways.append(
+            Switches("+ compile", prefix=True, fused=True, cache=True, episodes=episodes, bf16=True, compiled=True)
+        )
+    return ways
+
+
+class Way:
+    """A model run in one way on clips from disk."""
+
+    def __init__(self, switches: Switches, workload: Workload, clips: ClipFolder):
+        self.switches, self.workload, self.clips = switches, workload, clips
+        torch.manual_seed(0)
+        place = "adapted" if switches.prefix else "input"
+        options = {} if workload.backbone == "something_sprites" else {"img_size": workload.size}
+        backbone = load_backbone(workload.backbone, pretrained=False, **options)
+        self.model = TaskAdapterViT(backbone, workload.depth, workload.T, temporal_embedding=place)
+        self._fill_adapters()
+        self.model.to(workload.device)
+        for block in self.model.backbone.blocks:
+            block.attn.fused_attn = switches.fused
+        self.adapt = torch.compile(self.model.adapt) if switches.compiled else self.model.adapt
+        self.cache = PrefixCache(self.model, clips) if switches.cache else None
+        self.optimizer = torch.optim.SGD(self.model.trainable_parameters(), lr=0.0)
+
+    def _fill_adapters(self) -> None:
+        """The same random adapters in every way (a zero start would hide differences); the embedding stays zero."""
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for name, parameter in sorted(self.model.adapter_state().items()):
+                filled = 0.02 * torch.randn(parameter.shape, generator=generator)
+                self.model.get_parameter(name).copy_(filled if name != "temporal" else torch.zeros_like(filled))
+
+    def features(self, episodes: int) -> Tensor:
+        """Frame features (E, B, T, D') of E episodes of the first clips."""
+        w, s = self.workload, self.switches
+        indices = [i % len(self.clips) for i in range(episodes * w.n_clips)]
+        device = next(self.model.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=s.bf16):
+            if s.cache:
+                tokens = self.cache.tokens(indices)
+            else:
+                pixels = torch.stack([self.clips[i] for i in indices]).to(device)
+                pixels = rearrange(pixels, "(e b) t c h w -> e b t c h w", e=episodes)
+                if not s.prefix:
+                    return torch.stack([self.model(clips, w.n_support) for clips in pixels]).float()
+                tokens = self.model.prefix(rearrange(pixels, "e b t c h w -> (e b) t c h w"))
+            tokens = rearrange(tokens, "(e b) t n d -> e b t n d", e=episodes)
+            return self.adapt(tokens, w.n_support).float()
+
+    def loss(self) -> Tensor:
+        """Cross-entropy of one step's episodes."""
+        w = self.workload
+        support, query = self.features(self.switches.episodes).tensor_split([w.n_support], dim=1)
+        scores = cosine_scores(rearrange(support, "e (way shot) t d -> e way shot t d", way=w.n_way), query)
+        labels = torch.arange(w.n_way, device=scores.device).repeat_interleave(w.n_query)
+        return F.cross_entropy(64 * scores.flatten(0, 1), labels.repeat(self.switches.episodes))
+
+    def train_step(self) -> None:
+        """Forward, backward, update."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.loss().backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def evaluate_step(self) -> None:
+        """Scores of the step's episodes."""
+        self.loss()
+
+
+def seconds(action: Callable[[], None], device: str) -> float:
+    """Wall-clock seconds of one call, the device's work included."""
+    start = time.perf_counter()
+    action()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def step_memory(way: Way) -> int:
+    """Bytes at the peak of a training step on CUDA; elsewhere the bytes that autograd keeps for the backward pass."""
+    device = torch.device(way.workload.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        way.train_step()
+        return torch.cuda.max_memory_allocated(device)
+    own = {p.untyped_storage().data_ptr() for p in way.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = way.loss()
+    total = sum(kept.values())
+    del loss
+    return total
+
+
+def matmul_seconds(way: Way, repeats: int = 5) -> float:
+    """Seconds that the matrix products of one training step need at the device's measured rate."""
+    with FlopCounterMode(display=False) as counter:
+        way.train_step()
+    device, dtype = way.workload.device, torch.bfloat16 if way.switches.bf16 else torch.float32
+    n = 8192 if torch.device(device).type == "cuda" else 1024
+    square = torch.randn(n, n, device=device, dtype=dtype)
+    fastest = min(seconds(lambda: square @ square, device) for _ in range(repeats))
+    return counter.get_total_flops() * fastest / (2 * n**3)
+
+
+def run_benchmark(workload: Workload, folder: Path, ways: list[Switches], repeats: int = 5) -> dict:
+    """Check that all ways agree, then time them in turn: A B C ... A B C ..., so that drift hits all alike.
+
+    Args:
+        workload: what is timed.
+        folder: class folders of video files, enough clips for one episode.
+        ways: the first is the one that the others are compared with.
+        repeats: rounds after one warm-up round.
+
+    Returns:
+        ``rows``, one a way: seconds of a training step and of evaluating an episode (per episode, all repeats), their
+        ratios to the first way (median, least and largest of the rounds), memory, difference of the features; and
+        ``matmul_seconds`` of the last way's step.
+
+    Raises:
+        ValueError: a way's features differ from the published way's by more than `TOLERANCE`.
+    """
+    clips = ClipFolder(folder, T=workload.T, size=workload.size)
+    if len(clips) < workload.n_clips:
+        raise ValueError(f"{folder} holds {len(clips)} clips, but an episode needs {workload.n_clips}")
+    prepared = [Way(switches, workload, clips) for switches in ways]
+    with torch.no_grad():
+        expected = prepared[0].features(1)
+        differences = [_difference(way, expected) for way in prepared]
+    times: list[dict[str, list[float]]] = [{"train": [], "evaluate": []} for _ in ways]
+    for round_ in range(repeats + 1):
+        for way, measured in zip(prepared, times, strict=True):
+            for what, action in (("train", way.train_step), ("evaluate", way.evaluate_step)):
+                spent = seconds(action, workload.device) / way.switches.episodes
+                if round_:
+                    measured[what].append(spent)
+    rows = [
+        {
+            "name": way.switches.name,
+            "switches": asdict(way.switches),
+            "seconds": measured,
+            "ratios": {what: _ratios(times[0][what], measured[what]) for what in measured},
+            "memory": step_memory(way) // way.switches.episodes,
+            "difference": difference,
+        }
+        for way, measured, difference in zip(prepared, times, differences, strict=True)
+    ]
+    eager = [way for way in prepared if not way.switches.compiled][-1]
+    return {
+        "workload": asdict(workload),
+        "rows": rows,
+        "matmul_seconds": matmul_seconds(eager) / eager.switches.episodes,
+    }
+
+
+def _difference(way: Way, expected: Tensor) -> float:
+    found = ((way.features(1) - expected).norm() / expected.norm()).item()
+    limit = TOLERANCE[way.switches.bf16]
+    if not found <= limit:
+        raise ValueError(f"{way.switches.name}: features differ by {found:.2g}, more than the tolerance of {limit}")
+    return found
+
+
+def _ratios(first: list[float], other: list[float]) -> dict[str, float]:
+    """How many times faster, round by round: median, least, largest."""
+    ratios = [a / b for a, b in zip(first, other, strict=True)]
+    return {"median": median(ratios), "least": min(ratios), "largest": max(ratios)}

@@ -1,0 +1,100 @@
+"""`benchmark`: the published way against ours, one switch after the other, in one run on one device."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+
+from taskadapter_lite import figures
+from taskadapter_lite.benchmark import Workload, ladder_of_switches, run_benchmark
+from taskadapter_lite.commands.render import slug, write_mp4
+from taskadapter_lite.provenance import environment
+from taskadapter_lite.sprites import ACTIONS, render_clips
+
+HELP = "time the published way of running Task-Adapter against ours, switch by switch"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `benchmark`."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/benchmark"), help="folder to write (default: %(default)s)"
+    )
+    parser.add_argument("--backbone", default="something_sprites", help="timm name (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=64, help="frame side in pixels (default: %(default)s)")
+    parser.add_argument("--depth", type=int, nargs="+", default=[3], help="adapted blocks (default: 3)")
+    parser.add_argument("--k-shot", type=int, nargs="+", default=[1], help="(default: 1)")
+    parser.add_argument("--episodes-per-step", type=int, default=4, help="of the last switches (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds after a warm-up (default: %(default)s)")
+    parser.add_argument("--no-bf16", action="store_true", help="leave bf16 out (slow on CPUs without its instructions)")
+    parser.add_argument("--compile", action="store_true", help="add torch.compile (minutes of compiling)")
+    parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Time every depth and number of shots, write benchmark.json and one figure each."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    ways = ladder_of_switches(args.episodes_per_step, args.compile)
+    ways = [way for way in ways if not (args.no_bf16 and way.bf16)]
+    if args.no_bf16 and args.compile:
+        ways.append(replace(ways[-1], name="+ compile", compiled=True))
+    report = {**environment(args.device), "threads": torch.get_num_threads(), "repeats": args.repeats, "runs": []}
+    with tempfile.TemporaryDirectory() as folder:
+        write_clips(Path(folder), args.size, n=5 * (max(args.k_shot) + 1))
+        for depth in args.depth:
+            for k_shot in args.k_shot:
+                workload = Workload(args.backbone, args.size, depth, k_shot=k_shot, device=args.device)
+                report["runs"].append(run_benchmark(workload, Path(folder), ways, args.repeats))
+                print(table(report["runs"][-1]), flush=True)
+    (args.out / "benchmark.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for found in report["runs"]:
+        draw(found, args.out)
+    print(f"benchmark.json and figures are in {args.out}")
+    return 0
+
+
+def write_clips(folder: Path, size: int, n: int) -> None:
+    """n rendered clips of 30 frames as mp4 files, in two class folders."""
+    names = list(ACTIONS)[:2]
+    for name in names:
+        for i, clip in enumerate(render_clips(name, range((n + 1) // 2), n_frames=30, size=size)):
+            write_mp4(folder / slug(name) / f"{i:03d}.mp4", clip)
+
+
+def table(found: dict) -> str:
+    """One run as text."""
+    w = found["workload"]
+    lines = [
+        f"\n{w['backbone']}, {w['size']} pixels, L = {w['depth']}, {w['n_way']}-way {w['k_shot']}-shot, {w['device']}"
+    ]
+    lines.append(f"{'':<26} {'step (s)':>9} {'ratio':>16} {'evaluate (s)':>13} {'ratio':>16} {'memory (MB)':>12}")
+    for row in found["rows"]:
+        cells = []
+        for what in ("train", "evaluate"):
+            ratio, spent = row["ratios"][what], sorted(row["seconds"][what])
+            cells.append(f"{spent[len(spent) // 2]:>9.3f}")
+            cells.append(f"{ratio['median']:.1f} ({ratio['least']:.1f}-{ratio['largest']:.1f})")
+        lines.append(
+            f"{row['name']:<26} {cells[0]} {cells[1]:>16} {cells[2]:>13} {cells[3]:>16} {row['memory'] / 1e6:>12.1f}"
+        )
+    lines.append(f"the matrix products of the last way's step alone: {found['matmul_seconds']:.3f} s; all per episode")
+    return "\n".join(lines)
+
+
+def draw(found: dict, out: Path) -> None:
+    """The waterfall of training steps."""
+    figures.use_style()
+    w, ratios = found["workload"], [row["ratios"]["train"] for row in found["rows"]]
+    columns = [[ratio[key] for ratio in ratios] for key in ("median", "least", "largest")]
+    ax = figures.plot_speedups([row["name"] for row in found["rows"]], *columns)
+    ax.set_title(f"{w['backbone']}, L = {w['depth']}, {w['k_shot']}-shot, {w['device']}")
+    ax.figure.savefig(out / f"benchmark_L{w['depth']}_{w['k_shot']}shot.png", bbox_inches="tight")
+    plt.close(ax.figure)
