@@ -220,17 +220,17 @@ def _share_bars(ax: Axes, shares: np.ndarray, colours: list[str], chance: float)
 
 
 def _share_lines(ax: Axes, shares: np.ndarray, labels: np.ndarray, query: int, visible: np.ndarray, same: str) -> None:
-    """Shares (B, T) frame by frame: mean over the videos of the own class, and over those of the other classes."""
+    """Shares (B, T) frame by frame: of the mean video of the own class, and of the mean one of the other classes."""
     chance, others = 1 / len(visible), [i for i in visible if i != query]
     own_rows = [i for i in others if labels[i] == labels[query]]
     other_rows = [i for i in others if labels[i] != labels[query]]
     if own_rows:
-        ax.plot(100 * shares[own_rows].mean(axis=0), "o-", color=OWN, label=f"a video of the {same}")
+        ax.plot(100 * shares[own_rows].mean(axis=0), "o-", color=OWN, label=same)
     if other_rows:
-        ax.plot(100 * shares[other_rows].mean(axis=0), "s-.", color=OTHER, label="a video of another class")
+        ax.plot(100 * shares[other_rows].mean(axis=0), "s-.", color=OTHER, label="other classes")
     ax.axhline(100 * chance, color="#555555", linestyle="--", linewidth=1)
-    ax.set(xlabel="frame t", ylabel="share (%)", ylim=(0, max(ax.get_ylim()[1], 100 * chance) * 1.15))
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 0.72), handlelength=2.6)
+    ax.set(xlabel="frame t", ylabel="share\nof a video (%)", ylim=(0, max(ax.get_ylim()[1], 100 * chance) * 1.15))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 0.72), handlelength=2.6)
 
 
 def _share_scale(ax: Axes, vmax: float, chance: float) -> None:

@@ -119,7 +119,8 @@ def plot_alignment(
         _margin(figure, (0.2, 0.775, 0.62, 0.62 / columns * 7.2 / 6.6), as_frames(support_clip), axis=1)
     if query_clip is not None:
         _margin(figure, (0.055, 0.09, 0.085, 0.676), as_frames(query_clip), axis=0)
-    figure.text(0.2, 0.775 if support_clip is None else 0.88, title or "", fontweight="bold", fontsize=11, va="bottom")
+    top = 0.775 if support_clip is None else 0.875
+    figure.text(0.2, top, title or "", fontweight="bold", fontsize=10, va="bottom", linespacing=1.4)
     return ax
 
 

@@ -119,6 +119,7 @@ class AttentionExplorer(FigureWidget):
         self.models = dict(models) if isinstance(models, Mapping) else {"this model": models}
         self.clips, self.episodes = clips, episodes
         self._predictions = Recent(lambda view, number: self._predict(*view, number))
+        self._clips = Recent(lambda number: clips.read_batch(episodes[number].clips))
         first = next(iter(self.models.values()))
         blocks, heads = [int(block) for block in first.adapted], first.backbone.blocks[-1].attn.num_heads
         scopes = sorted(scopes, key=lambda scope: scope != first.scope)
@@ -138,7 +139,7 @@ class AttentionExplorer(FigureWidget):
         episode, predictions = self.episodes[number], self._shown(number)
         maps = [query_maps(found.weights[self.block.value], query, head) for found in predictions.values()]
         common = {
-            "clips": self.clips.read_batch(episode.clips),
+            "clips": self._clips(number),
             "labels": torch.cat([episode.support_labels, episode.query_labels]),
             "class_names": names_of(self.clips, episode),
             "query": query,
@@ -184,8 +185,8 @@ class AttentionExplorer(FigureWidget):
         model, episode = self.models[name], self.episodes[number]
         own_scope, model.scope = model.scope, scope
         try:
-            parts = self.clips.read_batch(episode.support), episode.support_labels, self.clips.read_batch(episode.query)
-            return predict(model, *parts)
+            S = len(episode.support)
+            return predict(model, self._clips(number)[:S], episode.support_labels, self._clips(number)[S:])
         finally:
             model.scope = own_scope
 
@@ -201,7 +202,7 @@ class AlignmentExplorer(FigureWidget):
 
     def __init__(self, model: TaskAdapterViT, clips: LabelledClips, episodes: Sequence[Episode]) -> None:
         self.model, self.clips, self.episodes = model, clips, episodes
-        self._features = Recent(self._compute)
+        self._features, self._clip = Recent(self._compute), Recent(clips.read)
         n_way, _, n_queries = episodes[0].shape
         self.number, self.query = slider("episode", range(len(episodes))), slider("query", range(n_queries))
         self.support = slider("class", range(n_way))
@@ -222,12 +223,10 @@ class AlignmentExplorer(FigureWidget):
         c, q = self.support.value, self.query.value
         found = alignment(support[c].mean(0), query[q], self.metric.value, self.gamma.value)
         names = names_of(self.clips, episode)
-        title = f"{names[int(episode.query_labels[q])]} (query) against {names[c]}: distance {found.distance:.2f}"
+        title = f"query: {names[int(episode.query_labels[q])]}\nclass: {names[c]}, distance {found.distance:.2f}"
         first = int(episode.support[episode.support_labels == c][0])
-        return [
-            partial(plot_alignment, found.distances, found.weights, self.clips.read(int(episode.query[q])),
-                    self.clips.read(first), title)
-        ]  # fmt: skip
+        query_clip, support_clip = self._clip(int(episode.query[q])), self._clip(first)
+        return [partial(plot_alignment, found.distances, found.weights, query_clip, support_clip, title)]
 
     def describe(self) -> str:
         episode, (support, query) = self.episodes[self.number.value], self._features(self.number.value)
