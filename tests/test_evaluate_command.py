@@ -95,10 +95,16 @@ def test_mistakes_are_one_line(run_folder, tmp_path, capsys):
     plain = tmp_path / "plain.safetensors"
     backbone = load_backbone(run_folder / "backbone.safetensors", architecture="something_sprites")
     save_checkpoint(plain, TaskAdapterViT(backbone, depth=1, T=2))
+    seen = SpriteClips("test", 1).class_names[3]
+    save_checkpoint(tmp_path / "seen", TaskAdapterViT(backbone, depth=1, T=2), metadata={"class_names": [seen]})
     weights = ["--weights", str(run_folder / "backbone.safetensors")]
     for arguments, words in [
         ([str(tmp_path / "broken"), *SMALL], "broken"),
         ([str(plain), *weights, "--metric", "trx", *SMALL], "was not trained with the metric 'trx'"),
+        (
+            [str(tmp_path / "seen"), *weights, *SMALL],
+            f"training and test classes must not overlap, but both hold {seen}",
+        ),
         (["--random-weights", "--metric", "trx", *SMALL], "has trained parameters"),
         (["--random-weights", *SMALL, "--k-shot", "9"], "has 3 clips"),
         (["--random-weights", *SMALL, "--episode-list", str(tmp_path / "none.json")], "none.json"),

@@ -13,7 +13,14 @@ from taskadapter_lite.backbone import BUNDLED
 from taskadapter_lite.checkpoints import load_model, part, read_checkpoint
 from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_backbone, open_clips
 from taskadapter_lite.distributed import Team
-from taskadapter_lite.episodes import Episodes, EpisodeSampler, episode_hash, load_episodes, save_episodes
+from taskadapter_lite.episodes import (
+    Episodes,
+    EpisodeSampler,
+    check_disjoint,
+    episode_hash,
+    load_episodes,
+    save_episodes,
+)
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.metrics import AGGREGATIONS, METRICS, Scorer
@@ -59,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     model, metric = _open_model(args)
     model.to(args.device or team.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     clips = open_clips(args, args.part, model.backbone.patch_embed.img_size[0])
+    _refuse_trained_classes(args, clips)
     episodes = _open_episodes(args, clips)
     if args.save_episodes is not None and team.is_main:
         print(f"episodes {save_episodes(args.save_episodes, episodes, clips)} saved to {args.save_episodes}")
@@ -104,6 +112,13 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     scorer = METRICS[args.metric].build(model.feature_dim, model.T)
     scorer.load_state_dict(state)
     return model, scorer
+
+
+def _refuse_trained_classes(args: argparse.Namespace, clips: LabelledClips) -> None:
+    """Adapters that say which classes they were trained on are evaluated on others, except for --part train."""
+    if args.adapters is not None and args.part != "train":
+        trained_on = read_checkpoint(args.adapters)[1]["metadata"].get("class_names", [])
+        check_disjoint(training=trained_on, **{args.part: clips.class_names})
 
 
 def _open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
