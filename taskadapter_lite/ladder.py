@@ -66,7 +66,7 @@ RUNGS = (
     Rung("Task adapter's start not zero", {"axes": ALL, "zero_init": False}, group="start"),
     Rung("Embedding at the input", {"axes": ALL, "temporal_embedding": "input"}, group="start"),
     Rung("Embedding starts at zero", {"axes": ALL, "temporal_std": 0.0}, group="start"),
-    *(Rung(f"L = {depth}", {"axes": ALL, "depth": depth}, group="depth") for depth in (1, 2, 4, 6)),
+    *(Rung(f"L = {depth}", {"axes": ALL, "depth": depth}, group="depth") for depth in (1, 2, 3, 5, 6)),
     *(Rung(f"{n} queries a class", {"axes": ALL}, n_query=n, group="queries") for n in (1, 5)),
     Rung("No auxiliary loss", {"axes": ALL}, {"auxiliary_weight": 0.0}, group="recipe"),
     Rung("Fixed temperature 64", {"axes": ALL}, {"temperature": 64.0, "learn_temperature": False}, group="recipe"),
@@ -79,7 +79,7 @@ class Budget:
     """What every rung gets: training episodes and settings, test episodes, adapted blocks."""
 
     n_steps: int = 500
-    depth: int = 3
+    depth: int = 4
     temporal_std: float = 0.5
     test_episodes: int | None = None
     device: str = "cpu"

@@ -25,7 +25,7 @@ from taskadapter_lite.training import TrainConfig, train
 
 HELP = "train Task-Adapter on the bundled clips and evaluate it on unseen classes"
 SHOTS = (1, 5)
-DEPTH = 3
+DEPTH = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def frozen(device: torch.device) -> TaskAdapterViT:
 
 def recipe(seed: int, quick: bool, clips: LabelledClips) -> dict:
     """Training episodes and settings: as many steps as fit the demo's minutes on two cores."""
-    n_steps = 20 if quick else 800
+    n_steps = 20 if quick else 500
     spec = EpisodeSpec(n_way=5, k_shot=1, n_query=3)
     episodes = EpisodeSampler(clips.labels, spec, n_steps, seed, clips.class_names)
     config = TrainConfig.recommended(n_steps=n_steps, seed=seed, validation_every=0, checkpoint_every=10**9)
