@@ -12,7 +12,7 @@ from torch import Tensor
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.bundled import data_dir
 from taskadapter_lite.caching import PrefixCache
-from taskadapter_lite.checkpoints import load_model, save_checkpoint
+from taskadapter_lite.checkpoints import load_checkpoint, load_model, save_checkpoint
 from taskadapter_lite.datasets import bundled_clips
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec, load_episodes
 from taskadapter_lite.evaluation import evaluate
@@ -121,29 +121,38 @@ def train_rung(rung: Rung, budget: Budget, seed: int, clips: LabelledClips, prog
     return model, train(model, clips, episodes, config, progress=progress, name=rung.name)
 
 
+def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: bool) -> tuple[TaskAdapterViT, dict]:
+    """The rung's trained model and how it was trained; trained only if ``out`` does not hold it yet."""
+    if rung.training is None:
+        return build(rung, budget, seed), {}
+    file = out / "adapters" / f"{file_name(rung.weights or rung.name)}_seed{seed}.safetensors"
+    if not file.exists() and rung.weights:
+        raise ValueError(
+            f"{rung.name!r} uses the model of {rung.weights!r}, which has not been trained: run that first"
+        )
+    if not file.exists():
+        model, training = train_rung(rung, budget, seed, bundled_clips("train"), progress)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        about = {"config": training.config, "seconds": round(training.seconds, 1), "seed": seed}
+        save_checkpoint(file, model, metadata=about)
+    model = load_model(file).to(budget.device)
+    return model, load_checkpoint(file, model)["metadata"]
+
+
 def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out: Path, progress: bool = True) -> None:
     """Train and test one rung with one seed; what is already in ``out`` is not done again."""
     files = {k: out / f"{file_name(rung.name)}_{k}shot_seed{seed}.json" for k in shots}
     if all(file.exists() for file in files.values()):
         return
-    adapters = out / "adapters" / f"{file_name(rung.weights or rung.name)}_seed{seed}.safetensors"
-    training = None
-    if rung.weights:
-        model = load_model(adapters).to(budget.device)
-    else:
-        model, training = train_rung(rung, budget, seed, bundled_clips("train"), progress)
-        if training is not None:
-            adapters.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(adapters, model, metadata={"rung": rung.name, "seed": seed})
+    model, trained = trained_rung(rung, budget, seed, out, progress)
     clips = bundled_clips("test")
     clips = ShuffledFrames(clips) if rung.shuffled else clips
     source = PrefixCache(model, clips) if caches(model, rung) else clips
     for k, file in files.items():
         episodes = saved_episodes(k, bundled_clips("test"))[: budget.test_episodes]
         result = evaluate(model, source, episodes, rung.metric, pairs=partners(), name=rung.name, progress=progress)
-        if training is not None:
-            result.history, result.config["training"] = training.history[-1:], training.config
-            result.metadata["training_seconds"] = round(training.seconds, 1)
+        result.config |= {"training": trained.get("config")}
+        result.metadata |= {"training_seconds": trained.get("seconds", 0.0)}
         result.seeds |= {"training": seed}
         result.metadata |= {"group": rung.group, "shots": k, "shuffled": rung.shuffled}
         result.dataset = bundled_clips("test").fingerprint
