@@ -70,15 +70,17 @@ def test_other_starts_leave_the_backbone(options):
     assert not torch.allclose(model(clips, S), features_of_frames(model.backbone, clips), atol=1e-3)
 
 
+@pytest.mark.parametrize("place", ["input", "adapted"])
 @torch.no_grad()
-def test_embedding_at_the_input_comes_before_clips_pre_norm():
-    model, clips = make_model(family="CLIP", moved=False, temporal_embedding="input"), make_clips()
+def test_embedding_enters_before_clips_pre_norm_or_before_the_first_adapted_block(place):
+    model, clips = make_model(depth=2, family="CLIP", moved=False, temporal_embedding=place), make_clips()
     model.temporal.normal_()
     vit = model.backbone
+    entrance = vit.norm_pre if place == "input" else vit.blocks[1]
     per_frame = model.temporal.repeat(S + Q, 1)[:, None]
-    vit.norm_pre.register_forward_pre_hook(lambda _, args: (args[0] + per_frame,))
+    hook = entrance.register_forward_pre_hook(lambda _, args: (args[0] + per_frame,))
     expected = features_of_frames(vit, clips)
-    vit.norm_pre._forward_pre_hooks.clear()
+    hook.remove()
     torch.testing.assert_close(model(clips, S), expected)
 
 
@@ -222,6 +224,7 @@ def test_an_unfrozen_backbone_is_trained_from_the_pixels_on():
     model.backbone.requires_grad_(True)
     model(make_clips(), S).square().sum().backward()
     assert all(p.grad is not None for p in model.backbone.parameters())
+    assert not model.prefix(make_clips()).requires_grad
 
 
 def test_adapter_state_makes_another_model_the_same():
@@ -312,7 +315,7 @@ def test_features_do_not_depend_on_the_number_of_threads():
 
 
 def test_compiles_into_one_graph():
-    model, clips = make_model(), make_clips()
+    model, clips = make_model(depth=1), make_clips()
     compiled = torch.compile(model.adapt, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(model.prefix(clips), S), model(clips, S))
 
