@@ -21,9 +21,16 @@ def environment(device: str | torch.device = "cpu") -> dict:
         "device": f"{device.type} ({named})",
         "versions": {"python": platform.python_version(), **_versions("torch", "timm", "numpy", "taskadapter_lite")},
         "commit": git_commit(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def command_line() -> str:
+    """The command that started this process, without the folders of this machine."""
+    program = Path(sys.argv[0]).name
+    start = ["python", "-m", "taskadapter_lite"] if program == "__main__.py" else [program]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def _versions(*packages: str) -> dict[str, str]:

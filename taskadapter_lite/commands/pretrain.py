@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -52,9 +50,7 @@ def run(args: argparse.Namespace) -> int:
     vit, history = pretrain(config, args.device, on_log=lambda vit, _: save_weights(vit, args.out))
     minutes = (time.monotonic() - start) / 60
     save_weights(vit, args.out)
-    report = write_report(
-        vit, history, config, args.out, shlex.join(["python", "-m", "taskadapter_lite", *sys.argv[1:]]), minutes
-    )
+    report = write_report(vit, history, config, args.out, minutes)
     print(f"{report['images']:,} images in {minutes:.1f} minutes; read linearly from the class token:")
     print(json.dumps(report["probes"], indent=2))
     return 0
@@ -69,13 +65,12 @@ def save_weights(vit: VisionTransformer, folder: Path) -> None:
 
 
 def write_report(
-    vit: VisionTransformer, history: list[dict], config: PretrainConfig, folder: Path, command: str, minutes: float
+    vit: VisionTransformer, history: list[dict], config: PretrainConfig, folder: Path, minutes: float
 ) -> dict:
     """Probe the backbone as saved and write what was done and found."""
     rounded = {name: value.half().float() for name, value in vit.state_dict().items()}
     vit.load_state_dict(rounded)
     report = {
-        "command": command,
         **environment(next(vit.parameters()).device),
         "config": asdict(config),
         "images": history[-1]["images"] if history else 0,
