@@ -98,8 +98,8 @@ def load_model(path: str | Path, backbone: nn.Module | None = None) -> TaskAdapt
     _, content = read_checkpoint(path)
     if backbone is None:
         arguments = content["backbone"]["arguments"]
-        if arguments is None:
-            raise CheckpointError(f"{path} does not say where its backbone came from: give `backbone`")
+        if arguments is None or not arguments["pretrained"]:
+            raise CheckpointError(f"{path} does not say where its backbone's weights came from: give `backbone`")
         backbone = load_backbone(**arguments)
     model = TaskAdapterViT(backbone, **content["model"])
     load_checkpoint(path, model)

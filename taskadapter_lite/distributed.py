@@ -27,7 +27,8 @@ class Team:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState
 
-            state = PartialState(cpu=not torch.cuda.is_available())
+            wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+            state = PartialState(cpu=wants_cpu or not torch.cuda.is_available())
             self.rank, self.size, self.device = state.process_index, state.num_processes, state.device
 
     @property

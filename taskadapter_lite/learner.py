@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from taskadapter_lite.caching import PrefixCache, read_clips
 from taskadapter_lite.checkpoints import part
 from taskadapter_lite.distributed import Team
 from taskadapter_lite.episodes import Episode, Episodes
-from taskadapter_lite.evaluation import PrefixCache
 from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
@@ -91,6 +92,15 @@ def build_optimizer(
     return torch.optim.AdamW(groups, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
 
 
+class Step(NamedTuple):
+    """What a step saw; tensors are still on the device, so that nothing waits for it."""
+
+    numbers: list[int]  # the E episodes of this process
+    losses: Tensor  # (E,)
+    accuracies: Tensor  # (E,) in 0..1
+    norm: Tensor  # of the gradient of all processes, before clipping
+
+
 class Learner:
     """A model with all that is trained in and beside it, and how to take one step.
 
@@ -126,31 +136,28 @@ class Learner:
         fast = [p for p in (model.temporal, self.objective.log_temperature) if p is not None and p.requires_grad]
         self.optimizer = build_optimizer(config, [p for p in self.parameters if not any(p is q for q in fast)], fast)
         self.prefix_is_fixed = config.trainable == "adapters" and model.config["temporal_embedding"] != "input"
-        self.cache = PrefixCache(model, clips, views=config.views) if self.prefix_is_fixed and config.views else None
+        self.cache = None
+        if self.prefix_is_fixed and config.views:
+            self.cache = PrefixCache(model, clips, views=config.views, workers=config.workers)
 
-    def step(self, numbers: Sequence[int], learning_rate: float) -> list[tuple[list[int], Tensor]]:
-        """Take one optimiser step on the mean loss of episodes `numbers`, of which this process runs its share.
-
-        Returns:
-            [(numbers of E episodes, (2, E) their losses and accuracies)], still on the device.
-        """
+    def step(self, numbers: Sequence[int], learning_rate: float) -> Step:
+        """Take one optimiser step on the mean loss of episodes `numbers`, of which this process runs its share."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["factor"]
         self.optimizer.zero_grad()
-        outcome = []
-        for _, same_shape in groupby(self.team.share(numbers), key=lambda n: self.episodes[n].shape):
-            some = list(same_shape)
-            loss, accuracy = self._loss(some)
+        own = [(number, self.episodes[number]) for number in self.team.share(numbers)]
+        outcomes = [torch.zeros(2, 0, device=self.device)]
+        for _, alike in groupby(own, key=lambda pair: pair[1].shape):
+            loss, accuracy = self._loss(*zip(*alike, strict=True))
             (loss.sum() / len(numbers)).backward()
-            outcome.append((some, torch.stack([loss.detach(), accuracy])))
+            outcomes.append(torch.stack([loss.detach(), accuracy]))
         self.team.sum_gradients(self.parameters)
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
         self.optimizer.step()
-        return outcome
+        return Step([number for number, _ in own], *torch.cat(outcomes, dim=1), norm)
 
-    def _loss(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+    def _loss(self, numbers: Sequence[int], episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
         """Loss (E,) and accuracy (E,) of episodes of equal shape, in one pass of the adapted blocks."""
-        episodes = [self.episodes[n] for n in numbers]
         n_way, k_shot, _ = episodes[0].shape
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             tokens = torch.stack([self._tokens(e, n) for e, n in zip(episodes, numbers, strict=True)])
@@ -166,13 +173,8 @@ class Learner:
         views = rng.integers(self.config.views or 2**31, size=len(episode.clips)).tolist()
         if self.cache is not None:
             return self.cache.tokens(episode.clips, views)
-        clips = self.clips.read_batch(episode.clips, views).to(self.device, non_blocking=True)
-        if self.prefix_is_fixed:
-            return self.model.prefix(clips)
-        tokens = self.model._embed(clips)  # the prefix step by step, because gradients must pass through it
-        if self.model.config["temporal_embedding"] == "input":
-            tokens = tokens + self.model.temporal[:, None]
-        return self.model._frozen_blocks(tokens)
+        clips = read_clips(self.clips, episode.clips.tolist(), views, self.config.workers)
+        return self.model.below(clips.to(self.device, non_blocking=True))  # with gradient where it is needed
 
     # ---- what a checkpoint holds
 

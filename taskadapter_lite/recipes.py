@@ -46,12 +46,14 @@ class TrainConfig:
         auxiliary_weight: weight of the loss of a linear classifier over the training classes, on the mean over time of
             every clip's features; 0 switches it off. The classifier is thrown away after training.
         clip_norm: largest norm of the gradient; None does not clip.
-        precision: "fp32", or "bf16" for the adapted blocks; scores and losses are in 32 bit always.
+        precision: "fp32", or "bf16" for the transformer's blocks; scores and losses are in 32 bit always.
         validation_every: steps between validations; 0 validates at the end alone.
         log_every: steps between rows of the history.
         checkpoint_every: steps between checkpoints.
-        time_limit_s: seconds after which the schedule has run down, whatever the step. The learning rate then depends
-            on the speed of the machine, so that a run can't be repeated bit for bit: off by default.
+        workers: threads that read clips; 0 reads them in turn. It changes no number.
+        time_limit_s: seconds, validation included, after which the schedule has run down, whatever the step. The
+            learning rate then depends on the speed of the machine, so that a run can't be repeated bit for bit: off by
+            default.
         seed: of the views drawn and of the auxiliary classifier's start. Episodes carry their own seed.
 
     Raises:
@@ -79,6 +81,7 @@ class TrainConfig:
     validation_every: int = 200
     log_every: int = 10
     checkpoint_every: int = 100
+    workers: int = 0
     time_limit_s: float | None = None
     seed: int = 0
 
@@ -101,7 +104,15 @@ class TrainConfig:
         for name in ("clip_norm", "n_steps", "time_limit_s"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0 or None, not {getattr(self, name)}")
-        for name in ("weight_decay", "momentum", "warmup_steps", "views", "auxiliary_weight", "validation_every"):
+        for name in (
+            "weight_decay",
+            "momentum",
+            "warmup_steps",
+            "views",
+            "auxiliary_weight",
+            "validation_every",
+            "workers",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
 

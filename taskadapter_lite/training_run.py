@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from taskadapter_lite.caching import PrefixCache
 from taskadapter_lite.checkpoints import (
     KEPT,
     CheckpointError,
@@ -24,15 +25,15 @@ from taskadapter_lite.checkpoints import (
 )
 from taskadapter_lite.distributed import Team
 from taskadapter_lite.episodes import Episodes, episode_hash
-from taskadapter_lite.evaluation import PrefixCache, evaluate
+from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.labelled import LabelledClips
-from taskadapter_lite.learner import Learner
+from taskadapter_lite.learner import Learner, Step
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.recipes import TrainConfig
 from taskadapter_lite.results import RunResult, accuracy_interval, environment, peak_memory
 from taskadapter_lite.semantic import TextFeatures
 
-FREE = ("time_limit_s", "checkpoint_every")  # settings that may change when a run is resumed
+FREE = ("time_limit_s", "checkpoint_every", "workers")  # settings that may change when a run is resumed
 KEPT_VALUES = ("step", "seconds", "window", "history", "best_accuracies")  # of a run, beside its tensors
 
 
@@ -61,9 +62,12 @@ class TrainingRun:
         self.learner = Learner(model, clips, episodes, config, self.team, text)
         self.validation, self.text = validation, text
         if validation is not None:
-            self.validation_cache = PrefixCache(model, validation[0]) if self.learner.prefix_is_fixed else None
+            self.validation_cache = (
+                PrefixCache(model, validation[0], workers=config.workers) if self.learner.prefix_is_fixed else None
+            )
         self.stopped = False
-        self.pending: list[tuple[list[int], Tensor]] = []  # losses and accuracies still on the device
+        self.clock = time.perf_counter()
+        self.pending: list[Step] = []  # steps whose losses are still on the device
         # what a checkpoint keeps beside tensors
         self.step, self.seconds = 0, 0.0
         self.window = [0.0, 0.0, 0]  # sums of loss and accuracy, and episodes, since the last row of the history
@@ -83,12 +87,12 @@ class TrainingRun:
 
     def advance(self, stop: bool = False) -> None:
         """Take one step; `stop` in any process ends the run after it in all of them."""
-        began, E = time.perf_counter(), self.config.episodes_per_step
+        E = self.config.episodes_per_step
         rate = self.config.learning_rate_at(self.step, self.n_steps, self.seconds)
-        self.pending += self.learner.step(range(self.step * E, (self.step + 1) * E), rate)
+        self.pending.append(self.learner.step(range(self.step * E, (self.step + 1) * E), rate))
         self.step += 1
-        seconds = self.seconds + time.perf_counter() - began
-        self.seconds, stopped = self.team.combine([seconds, stop], max)
+        before, self.clock = self.clock, time.perf_counter()  # validation and saving since the last step count too
+        self.seconds, stopped = self.team.combine([self.seconds + self.clock - before, stop], max)
         self.stopped = bool(stopped)
 
     def log(self) -> dict:
@@ -112,17 +116,24 @@ class TrainingRun:
     def _flush(self) -> None:
         """Fetch the losses since the last time from the device, all at once, and refuse one that is not finite."""
         sums = [0.0, 0.0, 0]
-        for numbers, outcome in self.pending:
-            for number, loss, accuracy in zip(numbers, *outcome.tolist(), strict=True):
-                if not math.isfinite(loss):
-                    seed = getattr(self.episodes, "seed", None)
-                    raise ValueError(
-                        f"the loss of episode {number} (seed {seed}) in step {number // self.config.episodes_per_step} "
-                        f"is {loss}: look at episodes[{number}], lower learning_rate or set clip_norm"
-                    )
+        for taken in self.pending:
+            for number, loss, accuracy in zip(
+                taken.numbers, taken.losses.tolist(), taken.accuracies.tolist(), strict=True
+            ):
+                self._refuse_unless_finite(f"the loss of episode {number}", number, loss)
                 sums = [sums[0] + loss, sums[1] + accuracy, sums[2] + 1]
+            for number in taken.numbers[:1]:
+                self._refuse_unless_finite(f"the gradient from episode {number} on", number, taken.norm.item())
         self.pending = []
         self.window = [a + b for a, b in zip(self.window, self.team.combine(sums, sum), strict=True)]
+
+    def _refuse_unless_finite(self, what: str, number: int, value: float) -> None:
+        if not math.isfinite(value):
+            step, seed = number // self.config.episodes_per_step, getattr(self.episodes, "seed", None)
+            raise ValueError(
+                f"{what} (step {step}, seed {seed}) is {value}: look at episodes[{number}], lower learning_rate or set "
+                "clip_norm; the last checkpoint is from before"
+            )
 
     def _validate(self) -> dict:
         """Accuracy on the validation episodes, shared over the processes; the best adapters are remembered."""
@@ -135,6 +146,7 @@ class TrainingRun:
             cache=self.validation_cache,
             text=self.text,
             fusion=self.config.fusion,
+            workers=self.config.workers,
             progress=False,
         )
         accuracies = self.team.gather(own.accuracies)
@@ -159,6 +171,7 @@ class TrainingRun:
         path = newest_usable(found) if resume == "auto" else resume
         if path is not None:
             self._restore(Path(path))
+        self.clock = time.perf_counter()
         self.team.copy_from_main(self.learner.trained().values())
 
     def save(self) -> None:
@@ -176,7 +189,7 @@ class TrainingRun:
         if stored["training_state"] is None or "step" not in stored["training_state"]:
             raise CheckpointError(f"{path} holds adapters but no training state: it can't be resumed")
         for key, value in own.items():
-            if (found := stored["metadata"]["run"].get(key)) != value:
+            if (found := stored["metadata"].get("run", {}).get(key)) != value:
                 raise CheckpointError(f"{path} belongs to another run: its {key} is {found!r}, here it is {value!r}")
         state = load_checkpoint(path, self.model)["training_state"]
         for name in KEPT_VALUES:
@@ -211,7 +224,11 @@ class TrainingRun:
         return result
 
     def _result(self, name: str) -> RunResult:
-        spec = getattr(self.episodes, "spec", None)
+        spec, seed = getattr(self.episodes, "spec", None), getattr(self.episodes, "seed", None)
+        about = {}
+        if self.validation is not None:
+            clips, episodes = self.validation
+            about = {"validation": {"dataset": clips.fingerprint, "episodes": episode_hash(episodes)}}
         return RunResult(
             name=name,
             accuracies=self.best_accuracies,
@@ -219,12 +236,13 @@ class TrainingRun:
             scope=self.model.scope,
             dataset=self.clips.fingerprint,
             spec=asdict(spec) if spec is not None else {},
-            seeds={"training": self.config.seed, "episodes": getattr(self.episodes, "seed", -1)},
+            seeds={"training": self.config.seed} | ({} if seed is None else {"episodes": seed}),
             config={"model": self.model.config, "training": self.config.as_dict(), "n_steps": self.n_steps},
             history=self.history,
             seconds=round(self.seconds, 3),
             peak_memory=peak_memory(self.learner.device),
             trainable_parameters=sum(p.numel() for p in self.model.trainable_parameters()),
             interrupted=not self.ended,
+            metadata=about,
             **environment(self.learner.device),
         )

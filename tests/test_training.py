@@ -240,10 +240,18 @@ def test_a_loss_that_is_not_finite_names_episode_and_seed(tmp_path):
     def poison(row):
         model.temporal.data[0, 0] = float("nan")
 
-    with pytest.raises(ValueError, match=r"episode 4 \(seed 5\) in step 2 is nan"):
+    with pytest.raises(ValueError, match=r"episode 4 \(step 2, seed 5\) is nan"):
         train(model, clips, episodes, tiny_config(), out=tmp_path, on_log=poison, progress=False)
     for path in training_checkpoints(tmp_path):
         assert all(tensor.isfinite().all() for tensor in read_checkpoint(path)[0].values())
+
+
+def test_a_gradient_that_is_not_finite_is_refused_at_the_last_step_too():
+    clips = ColouredClips()
+    model = tiny_model()
+    next(iter(model.trainable_parameters())).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(ValueError, match="the gradient from episode 0 on"):
+        train(model, clips, tiny_episodes(clips), tiny_config(n_steps=1, clip_norm=None), progress=False)
 
 
 def test_refusals_before_any_work(tmp_path):

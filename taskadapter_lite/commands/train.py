@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--depth", type=int, help="adapted blocks (default: 3, published: that of the data set)")
     model.add_argument("--axes", nargs="*", default=list(AXES), choices=AXES, help="which adapters (default: all)")
     model.add_argument("--temporal-embedding", choices=["adapted", "input", "none"], help="where it is added")
-    model.add_argument("--temporal-std", type=float, default=0.0, help="spread of its start (default: %(default)s)")
+    model.add_argument("--temporal-std", type=float, help="spread of its start (default: 0.5, published: 0)")
     model.add_argument("--zero-init", action=argparse.BooleanOptionalAction, help="start as the frozen backbone")
     model.add_argument("--text", type=Path, help="file of text features of the class names (CLIP), see TextFeatures")
     episodes = parser.add_argument_group("episodes")
@@ -107,7 +107,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
 
 
 def _model(args: argparse.Namespace, depth: int, published: bool) -> TaskAdapterViT:
-    """Published: embedding at the input, task adapters start at random. Ours: at the first adapted block, at zero."""
+    """Published: embedding at the input from zero, task adapters from random numbers. Ours: the other way round."""
     place = args.temporal_embedding or ("input" if published else "adapted")
     torch.manual_seed(args.seed or 0)
     return TaskAdapterViT(
@@ -116,7 +116,7 @@ def _model(args: argparse.Namespace, depth: int, published: bool) -> TaskAdapter
         args.frames,
         axes=args.axes,
         temporal_embedding=None if place == "none" else place,
-        temporal_std=args.temporal_std,
+        temporal_std=(0.0 if published else 0.5) if args.temporal_std is None else args.temporal_std,
         zero_init=not published if args.zero_init is None else args.zero_init,
     )
 
