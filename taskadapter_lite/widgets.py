@@ -44,6 +44,8 @@ class EpisodeBrowser(FigureWidget):
     Where widgets do not run, the notebook shows the episode as a still grid.
     """
 
+    pictured = False  # thumbnails play instead
+
     def __init__(self, clips: LabelledClips, max_shot: int = 5, n_episodes: int = 100) -> None:
         self.clips, self.n_episodes = clips, n_episodes
         self._gifs: dict[int, str] = {}
@@ -54,7 +56,6 @@ class EpisodeBrowser(FigureWidget):
         self.seed = widgets.BoundedIntText(0, min=0, max=10**6, description="seed", style=LABELS)
         self.number = slider("episode", range(n_episodes))
         super().__init__([[self.way, self.shot], [self.n_query, self.seed], [self.number]])
-        self.children = tuple(child for child in self.children if child is not self.picture)  # thumbnails play instead
 
     @property
     def episode(self) -> Episode:

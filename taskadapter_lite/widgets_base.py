@@ -62,15 +62,17 @@ class FigureWidget(widgets.VBox):
     stays. Where widgets do not run (a rendered page, a test) the notebook shows the same picture as a plain image.
 
     Args:
-        controls: what moves the picture, in rows.
+        rows: the controls that move the picture, in rows.
     """
+
+    pictured = True  # False: the note shows everything, the picture is for where widgets do not run
 
     def __init__(self, rows: Sequence[Sequence[widgets.Widget]]) -> None:
         self.note, self.error = widgets.HTML(), widgets.HTML()
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
-        self._show = Recent(lambda *state: (png_bytes(self.draws()), self.describe()), KEPT)
+        self._show = Recent(lambda *state: (self._png() if self.pictured else b"", self.describe()), KEPT)
         boxes = [widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap")) for row in rows]
-        super().__init__([*boxes, self.error, self.note, self.picture])
+        super().__init__([*boxes, self.error, self.note, *([self.picture] if self.pictured else [])])
         self._controls = [control for row in rows for control in row if hasattr(control, "value")]
         for control in self._controls:
             control.observe(self.refresh, names="value")
@@ -99,9 +101,13 @@ class FigureWidget(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> dict:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if self.picture.value:
-            data["image/png"] = base64.b64encode(self.picture.value).decode()
+        picture = self.picture.value or self._png()
+        if picture:
+            data["image/png"] = base64.b64encode(picture).decode()
         return bundle
+
+    def _png(self) -> bytes:
+        return png_bytes(self.draws())
 
 
 def sentence(error: Exception) -> str:
@@ -131,9 +137,9 @@ def places(name: str, grid: tuple[int, int]) -> widgets.Widget:
     if w > 8:
         return slider(name, options, middle)
     options = [(str(n), n) for _, n in options]
-    layout = widgets.Layout(width=f"{120 + 42 * w}px")
+    layout = widgets.Layout(width=f"{42 * w + 6}px")  # so that a row of buttons is a row of patches
     return widgets.ToggleButtons(
-        options=options, value=middle, description=name, layout=layout, style={**LABELS, "button_width": "38px"}
+        options=options, value=middle, description=name, layout=layout, style={"button_width": "38px"}
     )
 
 

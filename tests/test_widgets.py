@@ -105,6 +105,10 @@ def test_without_widgets_the_same_picture_is_shown(clips, episodes, models):
     bundle = bundle[0] if isinstance(bundle, tuple) else bundle
     assert base64.b64decode(bundle["image/png"]) == explorer.picture.value
     assert "application/vnd.jupyter.widget-view+json" in bundle
+    browser = widgets.EpisodeBrowser(clips)._repr_mimebundle_()
+    assert base64.b64decode((browser[0] if isinstance(browser, tuple) else browser)["image/png"])[1:4] == b"PNG"
+    nothing = widgets.FewShotPlayground(models["trained"])._repr_mimebundle_()
+    assert "image/png" not in (nothing[0] if isinstance(nothing, tuple) else nothing)
 
 
 # episodes

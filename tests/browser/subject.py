@@ -1,0 +1,23 @@
+"""What the browser's notebook and the test that watches it both make: equal models, clips and episodes."""
+
+from __future__ import annotations
+
+import torch
+
+from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.datasets import SpriteClips
+from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
+from taskadapter_lite.model import TaskAdapterViT
+
+
+def make():
+    """Models by name (random, seeded, small), rendered clips, four episodes."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    models = {name: TaskAdapterViT(load_backbone(pretrained=False), depth=2) for name in ("one", "other")}
+    with torch.no_grad():
+        for model in models.values():
+            for parameter in model.trainable_parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    clips = SpriteClips("test", clips_per_class=3)
+    return models, clips, EpisodeSampler(clips.labels, EpisodeSpec(3, 1, 1), 4, seed=0)[:]

@@ -1,0 +1,250 @@
+"""Every control of every widget, moved by keyboard: the page must show what the library computes for that choice."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+import subject
+
+from taskadapter_lite import figures
+from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
+from taskadapter_lite.metrics import alignment, otam_scores
+from taskadapter_lite.recording import record_attention
+from taskadapter_lite.widgets_base import png_bytes
+
+pytestmark = pytest.mark.browser
+CELLS = [
+    "import subject\nfrom taskadapter_lite import widgets\nmodels, clips, episodes = subject.make()",
+    "widgets.AttentionExplorer(models, clips, episodes)",
+    "widgets.AlignmentExplorer(models['one'], clips, episodes)",
+    "widgets.EpisodeBrowser(clips, max_shot=2)",
+    "widgets.FewShotPlayground(models['one'], known=clips)",
+]
+
+
+@pytest.fixture(scope="module")
+def made():
+    return subject.make()
+
+
+@pytest.fixture
+def notebook(lab, open_notebook):
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # without it JupyterLab asks which one
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab.folder / "widgets.ipynb")
+    opened = open_notebook("widgets.ipynb")
+    assert opened.errors() == []
+    return opened
+
+
+class Controls:
+    """The controls and the picture of one widget, as somebody with a keyboard uses them."""
+
+    def __init__(self, notebook, number: int) -> None:
+        self.page, self.cell = notebook.page, notebook.cell(number)
+        self.cell.scroll_into_view_if_needed()
+        self.picture = self.cell.locator("img.widget-image")
+
+    def _row(self, name: str):
+        return self.cell.locator(".widget-inline-hbox").filter(
+            has=self.page.locator("label", has_text=name), has_not=self.page.locator(".widget-inline-hbox")
+        )
+
+    def press(self, name: str, key: str) -> None:
+        """Move a slider or a list by a key, and wait for the answer."""
+        self._after(lambda: self._row(name).locator(".noUi-handle, select").first.press(key))
+
+    def push(self, name: str, text: str) -> None:
+        """Push one button of a group with the space bar."""
+        group = self.cell.locator(".widget-toggle-buttons").filter(has=self.page.locator("label", has_text=name))
+        button = group.get_by_role("button", name=text, exact=True)
+        self._after(lambda: button.press("Space"))
+
+    def _after(self, act) -> None:
+        before = self.seen()
+        act()
+        self.page.wait_for_function("([before, read]) => eval(read)() !== before", arg=[before, self._reader()])
+
+    def _reader(self) -> str:
+        """JavaScript that reads what the widget shows: the address of its picture and its text."""
+        index = self.cell.evaluate("cell => [...document.querySelectorAll('.jp-CodeCell')].indexOf(cell)")
+        return (
+            f"() => {{ const cell = document.querySelectorAll('.jp-CodeCell')[{index}];"
+            "const image = cell.querySelector('img.widget-image');"
+            "return (image ? image.src : '') + [...cell.querySelectorAll('.widget-html-content')]"
+            ".map(e => e.innerHTML).join(); }"
+        )
+
+    def seen(self) -> str:
+        return self.page.evaluate(f"({self._reader()})()")
+
+    def pixels(self) -> np.ndarray:
+        """The picture as the page has it, (height, width, 3)."""
+        data = self.picture.evaluate(
+            """async image => {
+                const blob = await (await fetch(image.src)).blob();
+                return await new Promise(done => {
+                    const reader = new FileReader();
+                    reader.onload = () => done(reader.result.split(',')[1]);
+                    reader.readAsDataURL(blob);
+                });
+            }"""
+        )
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), dtype=float)
+
+    def text(self) -> str:
+        return self.cell.locator(".jp-OutputArea").inner_text()
+
+
+def same(found: np.ndarray, draw) -> bool:
+    """True if the page's picture is the one that the library draws here."""
+    expected = np.asarray(Image.open(io.BytesIO(png_bytes([draw]))).convert("RGB"), dtype=float)
+    return found.shape == expected.shape and (np.abs(found - expected) > 8).mean() < 1e-3
+
+
+def attention(models, clips, episodes, number, query, block, head, token):
+    """Draws what the attention explorer has to show, from one recorded pass."""
+    episode, model = episodes[number], models["one"]
+    batch, labels = clips.read_batch(episode.clips), torch.cat([episode.support_labels, episode.query_labels])
+    with record_attention(model, axes=["task"]) as record, torch.no_grad():
+        model(batch, 3)
+    names = [clips.class_names[c] for c in episode.classes]
+    weights = record.weights["task"][block]
+    which = f"one, scope inductive, block {block}"
+    mass = figures.own_class_mass(weights, labels, 3)[:, query]
+    mass = mass.mean() if head is None else mass[head]
+
+    def draw(figure):
+        figures.plot_cross_video_attention(
+            weights, batch, labels, names, 3 + query, head=head, token=token, title=which, figure=figure
+        )
+
+    return draw, f"{100 * mass:.1f}%"
+
+
+def test_attention_explorer(notebook, made):
+    controls = Controls(notebook, 1)
+    state = {"number": 0, "query": 0, "block": 4, "head": None, "token": (4, 11)}
+    steps = [
+        (None, {}),
+        (lambda: controls.press("frame", "ArrowRight"), {"token": (5, 11)}),
+        (lambda: controls.push("patch", "6"), {"token": (5, 6)}),
+        (lambda: controls.press("query", "ArrowRight"), {"query": 1}),
+        (lambda: controls.press("head", "ArrowRight"), {"head": 0}),
+        (lambda: controls.press("block", "ArrowRight"), {"block": 5}),
+        (lambda: controls.press("episode", "ArrowRight"), {"number": 1}),
+    ]
+    for act, change in steps:
+        if act:
+            act()
+        state |= change
+        draw, mass = attention(*made, **state)
+        assert same(controls.pixels(), draw), state
+        assert mass in controls.text()
+    notebook.shot("-one")
+    alone = controls.pixels()
+    controls.press("beside it", "ArrowDown")
+    assert controls.pixels().shape[1] == 2 * alone.shape[1]
+    controls.press("view", "ArrowDown")
+    notebook.shot("-two")
+
+
+def test_alignment_explorer(notebook, made):
+    controls = Controls(notebook, 2)
+    models, clips, episodes = made
+    for name, key in (("episode", "ArrowRight"), ("query", "ArrowRight"), ("class", "ArrowRight")):
+        controls.press(name, key)
+    controls.press("softness gamma", "ArrowRight")
+    episode = episodes[1]
+    with torch.no_grad():
+        features = models["one"](clips.read_batch(episode.clips), 3)
+    found = alignment(features[1], features[4], "otam", 0.3)
+    names = [clips.class_names[c] for c in episode.classes]
+    title = f"query: {names[1]}\nclass: {names[1]}, distance {found.distance:.2f}"
+    parts = (
+        found.distances,
+        found.weights,
+        clips.read(int(episode.query[1])),
+        clips.read(int(episode.support[1])),
+        title,
+    )
+    assert same(controls.pixels(), lambda figure: figures.plot_alignment(*parts, figure=figure))
+    for score in otam_scores(features[:3, None], features[3:], gamma=0.3)[1]:
+        assert f"{score:.3f}" in controls.text()
+    notebook.shot("-otam")
+    controls.press("metric", "ArrowDown")
+    other = alignment(features[1], features[4], "bimhm")
+    title = f"query: {names[1]}\nclass: {names[1]}, distance {other.distance:.2f}"
+    parts = other.distances, other.weights, *parts[2:4], title
+    assert same(controls.pixels(), lambda figure: figures.plot_alignment(*parts, figure=figure))
+
+
+def test_episode_browser(notebook, made):
+    controls = Controls(notebook, 3)
+    clips = made[1]
+    for name, key in (("shot", "ArrowRight"), ("queries a class", "ArrowLeft"), ("episode", "ArrowRight")):
+        if key == "ArrowRight":
+            controls.press(name, key)
+    controls.press("way", "ArrowLeft")
+    episode = EpisodeSampler(clips.labels, EpisodeSpec(4, 2, 1), 100, seed=0)[1]
+    images = controls.cell.locator(".widget-html-content img").evaluate_all("images => images.map(image => image.src)")
+    rows = [[*episode.support[2 * c : 2 * c + 2], episode.query[c]] for c in range(4)]
+    expected = [figures.animation_bytes(clips.read(int(i))) for row in rows for i in row]
+    assert [base64.b64decode(image.split(",")[1]) for image in images] == expected
+    seed = controls.cell.locator("input[type=number]")
+    seed.fill("3")
+    controls._after(lambda: seed.press("Enter"))
+    assert "seed 3" in controls.text()
+    controls.press("queries a class", "ArrowRight")
+    assert "needs 4" in controls.text()  # two shots and two queries of three clips: a sentence, and the kernel lives
+    notebook.shot()
+
+
+def test_playground_takes_good_and_damaged_uploads(notebook, made, tmp_path):
+    controls = Controls(notebook, 4)
+    clips = made[1]
+    files = [write_video(tmp_path / f"{i}.mp4", clips.read(i)) for i in (0, 3, 1)]
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(files[0].read_bytes()[:400])
+
+    def give(button: int, *paths: Path) -> None:
+        with notebook.page.expect_file_chooser() as chooser:
+            controls.cell.locator("button.widget-upload").nth(button).press("Enter")
+        controls._after(lambda: chooser.value.set_files([str(path) for path in paths]))
+
+    give(0, files[0])
+    give(1, files[1])
+    give(5, damaged)
+    controls.page.wait_for_function(f"() => eval({controls._reader()!r})().includes('damaged.mp4')")
+    assert "damaged.mp4" in controls.text()
+    give(5, files[2])
+    controls.page.wait_for_function(f"() => eval({controls._reader()!r})().includes('taken for')")
+    text = controls.text()
+    assert "2.mp4" not in text
+    assert "1.mp4" in text
+    assert "score of class 2" in text
+    controls.press("attention", "ArrowDown")
+    notebook.shot()
+
+
+def write_video(path: Path, clip: torch.Tensor) -> Path:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.height, stream.width = clip.shape[-2:]
+        stream.pix_fmt = "yuv420p"
+        for frame in clip.permute(0, 2, 3, 1).contiguous().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
