@@ -135,7 +135,8 @@ class Learner:
             raise ValueError(f"a model of depth {model.depth} and this configuration leave nothing to train")
         fast = [p for p in (model.temporal, self.objective.log_temperature) if p is not None and p.requires_grad]
         self.optimizer = build_optimizer(config, [p for p in self.parameters if not any(p is q for q in fast)], fast)
-        self.prefix_is_fixed = config.trainable == "adapters" and model.config["temporal_embedding"] != "input"
+        trains_backbone = any(p.requires_grad for p in model.backbone.parameters())
+        self.prefix_is_fixed = not trains_backbone and model.config["temporal_embedding"] != "input"
         self.cache = None
         if self.prefix_is_fixed and config.views:
             self.cache = PrefixCache(model, clips, views=config.views, workers=config.workers)

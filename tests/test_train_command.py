@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from tiny_run import ColouredClips, tiny_config, tiny_episodes, tiny_model
 
@@ -92,3 +94,9 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, wrong, named):
     message = capsys.readouterr().err.strip()
     assert named in message
     assert "\n" not in message
+
+
+def test_tensorboard_is_asked_for_by_name_where_it_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert main(["train", *SMALL, *SPRITES, "--out", str(tmp_path), "--tensorboard"]) == 2
+    assert "taskadapter_lite[tensorboard]" in capsys.readouterr().err

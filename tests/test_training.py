@@ -225,6 +225,14 @@ def test_full_fine_tuning_resumes_bit_identically(tmp_path):
     assert states_equal(whole.state_dict(), resumed.state_dict())
 
 
+def test_an_unfrozen_backbone_is_never_read_from_a_cache():
+    """A backbone that the caller has unfrozen changes below the adapted blocks, so old tokens would be wrong."""
+    clips, model = ColouredClips(), tiny_model()
+    model.backbone.requires_grad_(True)
+    train(model, clips, tiny_episodes(clips, 6), tiny_config(n_steps=3, views=1), progress=False)
+    assert not torch.equal(model.backbone.patch_embed.proj.weight, tiny_model().backbone.patch_embed.proj.weight)
+
+
 def test_bf16_keeps_the_loss_in_32_bit_and_close():
     _, exact = tiny_train(n_steps=2)
     _, rough = tiny_train(n_steps=2, precision="bf16")
