@@ -1,0 +1,148 @@
+"""`experiment`: a small file that describes an experiment -> its training runs and tests, one result file each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+from taskadapter_lite.commands import evaluate, train
+from taskadapter_lite.results import RunResult
+
+HELP = "run a saved experiment: train and test for each number of shots and each seed; what is done stays done"
+FOLDER = Path(__file__).parents[1] / "experiments"
+NO_FILES = ("bundled", "sprites")  # data that need no folder
+VERBS = {"train": train, "evaluate": evaluate}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a file of an experiment says.
+
+    Attributes:
+        title, note: what it is, and what to know before it is run.
+        data: "bundled", "sprites", or the data set whose folder `--data` has to name.
+        options: command-line options of both verbs.
+        train, evaluate: further options of each.
+        shots: numbers of support clips a class; a model is trained for each.
+        seeds: training seeds; episodes of the test are the same for all.
+    """
+
+    title: str
+    note: str
+    data: str
+    options: list[str]
+    train: list[str]
+    evaluate: list[str]
+    shots: list[int]
+    seeds: list[int]
+
+
+class Part(NamedTuple):
+    """One command of an experiment, and the result file that shows that it has been done."""
+
+    command: list[str]
+    result: Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `experiment`."""
+    parser.add_argument("name", help=f"{', '.join(experiment_names())}; or a .json file of one's own in their form")
+    parser.add_argument("--data", metavar="ROOT", help="folder of the data set, where the experiment needs one")
+    parser.add_argument("--list", nargs="+", default=[], help="list files of ROOT, one a part")
+    parser.add_argument("--text", help="file of text features of the class names (CLIP), see TextFeatures")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: an accelerator if there is one)")
+    parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="default: %(default)s")
+    parser.add_argument("--show", action="store_true", help="print the commands, run none")
+    parser.add_argument("--dry-run", action="store_true", help="estimate time and memory of each training run")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is not done yet; the status of the first command that fails, 130 when stopped, else 0."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("experiment runs in one process: with several, launch the commands that --show prints")
+    experiment = load_experiment(args.name)
+    if experiment.data not in NO_FILES and args.data is None and not args.show:
+        raise ValueError(f"{Path(args.name).stem} needs {experiment.data}: name its folder with --data")
+    print(f"{experiment.title}. {experiment.note}", flush=True)
+    for part in parts_of(experiment, args):
+        command = [*part.command, "--dry-run"] if args.dry_run else part.command
+        if args.dry_run and command[0] != "train":
+            continue
+        if not args.show and not args.dry_run and is_done(part):
+            print(f"done before: {part.result}", flush=True)
+            continue
+        print(f"python -m taskadapter_lite {shlex.join(command)}", flush=True)
+        if not args.show and (status := run_verb(command)):
+            return status
+    return 0
+
+
+def experiment_names() -> list[str]:
+    """The experiments that come with the library."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def load_experiment(name: str | Path) -> Experiment:
+    """An experiment that comes with the library, or one of a file.
+
+    Raises:
+        ValueError: no such experiment, or a file that does not describe one.
+        OSError: the file can't be read.
+    """
+    path = Path(name) if str(name).endswith(".json") else FOLDER / f"{name}.json"
+    if path.parent == FOLDER and path.stem not in experiment_names():
+        raise ValueError(f"no experiment is called {name!r}; there are {', '.join(experiment_names())}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        experiment = Experiment(**found)
+    except (TypeError, ValueError) as error:
+        wanted = ", ".join(field.name for field in fields(Experiment))
+        raise ValueError(f"{path} describes no experiment, which has {wanted} ({error})") from error
+    if not experiment.shots or not experiment.seeds:
+        raise ValueError(f"{path} has shots {experiment.shots} and seeds {experiment.seeds}: both need an entry")
+    return experiment
+
+
+def parts_of(experiment: Experiment, args: argparse.Namespace) -> Iterator[Part]:
+    """All commands in order: for each number of shots the frozen backbone's test, then training and test a seed."""
+    name, out = Path(args.name).stem, args.out / Path(args.name).stem
+    root = experiment.data if experiment.data in NO_FILES else (args.data or "ROOT")
+    common = ["--data", root, *experiment.options]
+    common += ["--list", *args.list] if args.list else []
+    for option in ("text", "device"):
+        common += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
+    for k_shot in experiment.shots:
+        shot = [*common, "--k-shot", str(k_shot)]
+        test = [*shot, *experiment.evaluate, "--name"]
+        result = out / f"frozen_{k_shot}shot.json"
+        yield Part(["evaluate", *test, f"{name} frozen, {k_shot}-shot", "--out", str(result)], result)
+        for seed in experiment.seeds:
+            folder = out / f"{k_shot}shot_seed{seed}"
+            seeds = ["--seed", str(seed), "--episode-seed", str(seed), "--resume", "auto"]
+            command = ["train", *shot, *experiment.train, *seeds, "--out", str(folder)]
+            yield Part(command, folder / "result.json")
+            adapters, result = str(folder / "adapters.safetensors"), folder / "test.json"
+            yield Part(["evaluate", adapters, *test, f"{name}, {k_shot}-shot", "--out", str(result)], result)
+
+
+def is_done(part: Part) -> bool:
+    """Whether a part has left its result, and was not stopped before its end."""
+    return part.result.exists() and not RunResult.load(part.result).interrupted
+
+
+def parse(command: list[str]) -> argparse.Namespace:
+    """The options of a command, as the verb's own parser reads them."""
+    parser = argparse.ArgumentParser(prog=f"python -m taskadapter_lite {command[0]}")
+    VERBS[command[0]].add_arguments(parser)
+    return parser.parse_args(command[1:])
+
+
+def run_verb(command: list[str]) -> int:
+    """Run one command in this process; its exit status."""
+    return VERBS[command[0]].run(parse(command))

@@ -1,0 +1,157 @@
+"""`experiment`: every file describes commands that exist; a run does what is missing and nothing twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taskadapter_lite.__main__ import build_parser, main
+from taskadapter_lite.bundled import data_dir
+from taskadapter_lite.commands import experiment as command
+from taskadapter_lite.commands import train
+from taskadapter_lite.recipes import PUBLISHED, TrainConfig
+from taskadapter_lite.results import RunResult
+from taskadapter_lite.splits import published_split
+
+NAMES = command.experiment_names()
+
+
+def parts(name, *options):
+    args = build_parser("experiment").parse_args(["experiment", name, *options])
+    return list(command.parts_of(command.load_experiment(name), args))
+
+
+def test_both_recipes_of_all_public_data_sets_are_there():
+    assert {f"{dataset}_{recipe}" for dataset in PUBLISHED for recipe in ("published", "ours")} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_is_one_that_its_verb_understands(name):
+    experiment = command.load_experiment(name)
+    found = parts(name, "--data", "somewhere", "--device", "cpu", "--text", "names.safetensors")
+    assert len(found) == len(experiment.shots) * (1 + 2 * len(experiment.seeds))
+    assert len({part.result for part in found}) == len(found)
+    for part in found:
+        args = build_parser(part.command[0]).parse_args(part.command)  # the parser of the command line itself
+        expected = experiment.data if experiment.data in command.NO_FILES else "somewhere"
+        assert (args.data, args.device, str(args.text)) == (expected, "cpu", "names.safetensors")
+        assert args.k_shot in experiment.shots
+        assert args.n_way == 5
+        if args.verb == "evaluate":
+            assert (args.episodes, args.n_query, args.part) == (10_000, 1, "test")  # the published protocol
+        else:
+            assert args.out / "result.json" == part.result
+
+
+@pytest.mark.parametrize("dataset", PUBLISHED)
+def test_the_recipes_are_the_published_one_and_ours_with_as_many_steps(dataset):
+    for recipe in ("published", "ours"):
+        trained = [part.command for part in parts(f"{dataset}_{recipe}") if part.command[0] == "train"]
+        args = command.parse(trained[0])
+        config = train._config(args)
+        assert args.dataset == dataset
+        assert config.n_steps == TrainConfig.published(dataset).n_steps
+        if recipe == "published":
+            assert config == TrainConfig.published(dataset, seed=args.seed, workers=args.workers)
+        else:
+            assert (config.scope, config.optimizer, args.n_query) == ("inductive", "adamw", 3)
+            assert {command.parse(words).seed for words in trained} == {0, 1, 2}
+
+
+def test_show_prints_commands_and_runs_nothing(tmp_path, capsys):
+    assert main(["experiment", "hmdb51_ours", "--show", "--out", str(tmp_path / "runs")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 2 * (1 + 3 * 2)
+    assert all(line.startswith("python -m taskadapter_lite ") and "--data ROOT" in line for line in lines[1:])
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory):
+    """HMDB51's folders, each with two clips, and an experiment that takes seconds."""
+    root = tmp_path_factory.mktemp("hmdb51")
+    videos = sorted((data_dir() / "clips" / "train").glob("*/000.mp4"))
+    names = [name for part in published_split("hmdb51").classes.values() for name in part]
+    for number, name in enumerate(names):
+        (root / name).mkdir()
+        for copy in (0, 1):
+            (root / name / f"{copy}.mp4").write_bytes(videos[(number + copy) % len(videos)].read_bytes())
+    small = ["--depth", "1", "--axes", "task", "--n-steps", "2", "--views", "0", "--validation-episodes", "2"]
+    return root, {
+        "title": "A replica",
+        "note": "Of the layout alone.",
+        "data": "hmdb51",
+        "options": ["--dataset", "hmdb51", "--frames", "2", "--n-way", "2", "--n-query", "1"],
+        "train": small,
+        "evaluate": ["--episodes", "4"],
+        "shots": [1],
+        "seeds": [0, 1],
+    }
+
+
+def write(folder: Path, content: dict) -> str:
+    path = folder / "replica.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_it_trains_tests_and_does_nothing_twice(tmp_path, replica, monkeypatch, capsys):
+    root, content = replica
+    words = ["experiment", write(tmp_path, content), "--data", str(root), "--out", str(tmp_path), "--device", "cpu"]
+    assert main([*words, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("2 steps of") == 2
+    assert main(words) == 0
+    out = tmp_path / "replica"
+    found = {path: RunResult.load(out / path) for path in ("frozen_1shot.json", "1shot_seed1/test.json")}
+    assert [len(result.accuracies) for result in found.values()] == [4, 4]
+    assert len({result.episodes for result in found.values()}) == 1  # the same episodes, so that rows compare
+    assert found["1shot_seed1/test.json"].scope == "inductive"
+    seeds = [RunResult.load(out / f"1shot_seed{seed}/result.json").config["training"]["seed"] for seed in (0, 1)]
+    assert seeds == [0, 1]
+
+    done = []
+    monkeypatch.setattr(command, "run_verb", lambda words: done.append(words[0]) or 0)
+    capsys.readouterr()
+    assert main(words) == 0
+    assert done == []
+    assert capsys.readouterr().out.count("done before") == 5
+    (out / "1shot_seed0/test.json").unlink()
+    half = RunResult.load(out / "1shot_seed1/result.json")
+    half.interrupted = True
+    half.save(out / "1shot_seed1/result.json")
+    assert main(words) == 0
+    assert done == ["evaluate", "train"]
+
+
+def test_a_command_that_fails_ends_the_experiment(tmp_path, replica, monkeypatch):
+    root, content = replica
+    done = []
+    monkeypatch.setattr(command, "run_verb", lambda words: done.append(words) or 130)
+    assert main(["experiment", write(tmp_path, content), "--data", str(root), "--out", str(tmp_path)]) == 130
+    assert len(done) == 1
+
+
+@pytest.mark.parametrize(
+    "change, options, named",
+    [
+        ({}, [], "needs hmdb51"),
+        ({"seeds": []}, ["--data", "x"], "seeds []"),
+        ({"shots": None}, ["--data", "x"], "shots None"),
+        ({"colour": "red"}, ["--data", "x"], "describes no experiment"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, replica, capsys, change, options, named):
+    assert main(["experiment", write(tmp_path, {**replica[1], **change}), *options]) == 2
+    message = capsys.readouterr().err.strip()
+    assert named in message
+    assert "\n" not in message
+
+
+def test_unknown_names_and_several_processes_are_refused(monkeypatch, capsys):
+    assert main(["experiment", "imagenet"]) == 2
+    assert "hmdb51_ours" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["experiment", "hmdb51_ours", "--data", "x"]) == 2
+    assert "--show" in capsys.readouterr().err
