@@ -20,6 +20,8 @@ NAMES = sorted(folder.name for folder in (COURSE / "source").iterdir())
 WRONG_ANSWERS = sorted(WRONG.glob("*/*.py"))  # a1/<exercise>__<mistake>.py; the first line says which test sees it
 STUB = "raise NotImplementedError()"
 
+pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own, from its data base
+
 
 # ---- reading notebooks
 
