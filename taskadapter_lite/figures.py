@@ -1,6 +1,7 @@
 """Arrays -> matplotlib Axes: every figure of the course, gathered from the modules that draw them."""
 
 from taskadapter_lite.figures_attention import (
+    darkest_share,
     lit_frames,
     plot_cross_video_attention,
     plot_token_attention,
@@ -27,6 +28,7 @@ from taskadapter_lite.figures_speed import plot_speedups
 
 __all__ = [
     "animation_bytes",
+    "darkest_share",
     "lit_frames",
     "own_class_mass",
     "play_clip",

@@ -69,6 +69,15 @@ def query_maps(weights: Any, query: int, head: int | None = None) -> np.ndarray:
     return token_maps(rearrange(rows, "t n b -> b t n"))
 
 
+def darkest_share(maps: np.ndarray) -> float:
+    """The share to draw darkest for maps (B, T, h, w): the largest one, or twice an equal share if that is more.
+
+    So shares that are all about equal look pale, whatever their size.
+    """
+    n_visible = int((maps.sum(axis=(1, 2, 3)) > 0).sum())
+    return max(float(maps.max()), 2 / n_visible)
+
+
 def plot_cross_video_attention(
     weights: Any,
     clips: Any,
@@ -97,9 +106,8 @@ def plot_cross_video_attention(
         videos: which videos to draw, in this order; by default all that the query attends to.
         head: one head; the mean over heads by default.
         token: (t, n) a place to frame, n = 1.. is a patch; each strip then carries its share at that place.
-        vmax: the share drawn darkest; the largest drawn one by default. Give one value to compare two figures.
-        title: what the weights come from (model, block, scope).
-        figure: an empty figure to fill.
+        vmax: the share drawn darkest, `darkest_share` by default. Give one value to compare two figures.
+        title: what the weights come from (model, block, scope). figure: an empty figure to fill.
         same: what to call videos of the query's label, such as "predicted class" where labels are predictions.
 
     Returns:
@@ -112,7 +120,7 @@ def plot_cross_video_attention(
     maps, labels = query_maps(weights, query, head), as_array(labels)
     visible = np.flatnonzero(maps.sum(axis=(1, 2, 3)) > 0)
     videos = sorted(visible, key=lambda i: (i == query, labels[i] != labels[query], i)) if videos is None else videos
-    vmax = vmax or float(maps[list(videos)].max())
+    vmax = vmax or darkest_share(maps)
     chance = 1 / len(visible)
     _, T, _, H, W = as_array(clips).shape
     strips, bars, lines = axes = _attention_axes(len(videos), T, H / W, figure)
@@ -145,9 +153,7 @@ def plot_token_attention(
         clip: (T, 3, H, W), uint8 or float RGB in [0, 1].
         weights: (T, heads, N, N) space attention of this clip in one block.
         n: the token that asks, 0 is the class token; a patch is framed.
-        head: one head; the mean over heads by default.
-        vmax: the share drawn darkest; the largest one by default.
-        ax: where to draw; a new figure by default.
+        head: one head; the mean over heads by default. vmax: the share drawn darkest; the largest one by default.
 
     Shares of a frame sum to 1 over its patches and the class token, which is not drawn.
     """

@@ -17,6 +17,7 @@ from taskadapter_lite.adapters import SCOPES
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec
 from taskadapter_lite.figures import (
     animation_bytes,
+    darkest_share,
     own_class_mass,
     plot_alignment,
     plot_cross_video_attention,
@@ -146,7 +147,7 @@ class AttentionExplorer(FigureWidget):
             "query": query,
             "head": head,
             "token": (self.frame.value, self.patch.value),
-            "vmax": max(float(shares.max()) for shares in maps),
+            "vmax": max(darkest_share(shares) for shares in maps),
         }
         return [
             partial(self._draw, found.weights[self.block.value], common, f"{view[0]}, scope {view[1]}")

@@ -69,7 +69,8 @@ class FigureWidget(widgets.VBox):
 
     def __init__(self, rows: Sequence[Sequence[widgets.Widget]]) -> None:
         self.note, self.error = widgets.HTML(), widgets.HTML()
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
+        sharp = widgets.Layout(max_width="100%", width="auto", align_self="flex-start")  # never larger than drawn
+        self.picture = widgets.Image(format="png", layout=sharp)
         self._show = Recent(lambda *state: (self._png() if self.pictured else b"", self.describe()), KEPT)
         boxes = [widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap")) for row in rows]
         super().__init__([*boxes, self.error, self.note, *([self.picture] if self.pictured else [])])

@@ -171,6 +171,14 @@ def test_cross_video_attention_draws_the_shares_of_the_query(weights, clips):
     assert words == [word for i, role in zip([5, *order], roles, strict=True) for word in (NAMES[LABELS[i]], role)]
 
 
+def test_equal_shares_look_pale_and_unequal_ones_use_the_whole_scale():
+    equal = np.full((4, 2, 2, 2), 1 / 4)
+    assert figures.darkest_share(equal) == 0.5
+    assert figures.darkest_share(np.concatenate([equal, 0 * equal])) == 0.5  # forbidden videos do not count
+    equal[0, 0, 0, 0] = 0.9
+    assert figures.darkest_share(equal) == 0.9
+
+
 def test_cross_video_attention_of_one_head_and_chosen_videos(weights, clips):
     axes = figures.plot_cross_video_attention(weights, clips, LABELS, NAMES, 6, videos=[4, 0], head=2, title="Block 3")
     assert len(axes[0].images) == 3
