@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_show_prints_commands_and_runs_nothing(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def replica(tmp_path_factory):
-    """HMDB51's folders, each with two clips, and an experiment that takes seconds."""
+    """HMDB51's folders, each with two clips."""
     root = tmp_path_factory.mktemp("hmdb51")
     videos = sorted((data_dir() / "clips" / "train").glob("*/000.mp4"))
     names = [name for part in published_split("hmdb51").classes.values() for name in part]
@@ -78,17 +79,17 @@ def replica(tmp_path_factory):
         (root / name).mkdir()
         for copy in (0, 1):
             (root / name / f"{copy}.mp4").write_bytes(videos[(number + copy) % len(videos)].read_bytes())
-    small = ["--depth", "1", "--axes", "task", "--n-steps", "2", "--views", "0", "--validation-episodes", "2"]
-    return root, {
-        "title": "A replica",
-        "note": "Of the layout alone.",
-        "data": "hmdb51",
-        "options": ["--dataset", "hmdb51", "--frames", "2", "--n-way", "2", "--n-query", "1"],
-        "train": small,
-        "evaluate": ["--episodes", "4"],
-        "shots": [1],
-        "seeds": [0, 1],
-    }
+    return root
+
+
+def small(recipe: str) -> dict:
+    """The experiment as shipped, cut down to seconds by options that come after its own."""
+    content = asdict(command.load_experiment(f"hmdb51_{recipe}"))
+    content["options"] += ["--backbone", "something_sprites", "--frames", "2", "--n-way", "2", "--n-query", "1"]
+    content["train"] += ["--depth", "1", "--axes", "task", "--n-steps", "2", "--n-query", "1", "--workers", "0"]
+    content["train"] += ["--validation-episodes", "2", "--validation-every", "2"]
+    content["evaluate"] += ["--episodes", "4", "--workers", "0"]
+    return content | {"shots": [1], "seeds": [0, 1]}
 
 
 def write(folder: Path, content: dict) -> str:
@@ -97,9 +98,10 @@ def write(folder: Path, content: dict) -> str:
     return str(path)
 
 
-def test_it_trains_tests_and_does_nothing_twice(tmp_path, replica, monkeypatch, capsys):
-    root, content = replica
-    words = ["experiment", write(tmp_path, content), "--data", str(root), "--out", str(tmp_path), "--device", "cpu"]
+@pytest.mark.parametrize("recipe, scope", [("published", "split"), ("ours", "inductive")])
+def test_it_trains_tests_and_does_nothing_twice(recipe, scope, tmp_path, replica, monkeypatch, capsys):
+    file = write(tmp_path, small(recipe))
+    words = ["experiment", file, "--data", str(replica), "--out", str(tmp_path), "--device", "cpu"]
     assert main([*words, "--dry-run"]) == 0
     assert capsys.readouterr().out.count("2 steps of") == 2
     assert main(words) == 0
@@ -107,7 +109,7 @@ def test_it_trains_tests_and_does_nothing_twice(tmp_path, replica, monkeypatch, 
     found = {path: RunResult.load(out / path) for path in ("frozen_1shot.json", "1shot_seed1/test.json")}
     assert [len(result.accuracies) for result in found.values()] == [4, 4]
     assert len({result.episodes for result in found.values()}) == 1  # the same episodes, so that rows compare
-    assert found["1shot_seed1/test.json"].scope == "inductive"
+    assert found["1shot_seed1/test.json"].scope == scope
     seeds = [RunResult.load(out / f"1shot_seed{seed}/result.json").config["training"]["seed"] for seed in (0, 1)]
     assert seeds == [0, 1]
 
@@ -126,10 +128,10 @@ def test_it_trains_tests_and_does_nothing_twice(tmp_path, replica, monkeypatch, 
 
 
 def test_a_command_that_fails_ends_the_experiment(tmp_path, replica, monkeypatch):
-    root, content = replica
     done = []
     monkeypatch.setattr(command, "run_verb", lambda words: done.append(words) or 130)
-    assert main(["experiment", write(tmp_path, content), "--data", str(root), "--out", str(tmp_path)]) == 130
+    file = write(tmp_path, small("ours"))
+    assert main(["experiment", file, "--data", str(replica), "--out", str(tmp_path)]) == 130
     assert len(done) == 1
 
 
@@ -142,8 +144,8 @@ def test_a_command_that_fails_ends_the_experiment(tmp_path, replica, monkeypatch
         ({"colour": "red"}, ["--data", "x"], "describes no experiment"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, replica, capsys, change, options, named):
-    assert main(["experiment", write(tmp_path, {**replica[1], **change}), *options]) == 2
+def test_mistakes_are_one_line(tmp_path, capsys, change, options, named):
+    assert main(["experiment", write(tmp_path, small("ours") | change), *options]) == 2
     message = capsys.readouterr().err.strip()
     assert named in message
     assert "\n" not in message
