@@ -94,7 +94,7 @@ class EpisodeBrowser(FigureWidget):
             name = escape(f"clip {i}, {self.clips.class_names[self.clips.labels[i]]}", quote=True)
             self._gifs[i] = (
                 f'<img src="data:image/gif;base64,{data}" alt="{name}" title="{name}" '
-                'style="height:64px;margin:1px;display:inline-block">'
+                'style="height:80px;margin:1px;display:inline-block">'
             )
         return self._gifs[i]
 

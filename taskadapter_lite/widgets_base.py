@@ -22,8 +22,8 @@ from taskadapter_lite.figures_clips import STYLE
 
 Draw = Callable[..., object]  # fills the empty figure that it gets as `figure`
 KEPT = 64  # pictures of one widget; moving back to one of them costs nothing
-WIDE = widgets.Layout(width="420px")
-LABELS = {"description_width": "110px"}
+WIDE = widgets.Layout(width="450px")
+LABELS = {"description_width": "140px"}
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""What the browser's notebook and the test that watches it both make: equal models, clips and episodes."""
+"""What notebook and test both make: equal models, clips and episodes; and how to press keys."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def make():
                 parameter.add_(0.05 * torch.randn_like(parameter))
     clips = SpriteClips("test", clips_per_class=3)
     return models, clips, EpisodeSampler(clips.labels, EpisodeSpec(3, 1, 1), 4, seed=0)[:]
+
+
+def press_all(control, keys: list[str]) -> None:
+    """Press one key after the other on a control of the page."""
+    control.focus()
+    for key in keys:
+        control.page.keyboard.press(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from subject import press_all
 
 pytestmark = pytest.mark.browser
 NOTEBOOKS = ["02_episodes", "03_prototypes_and_metrics", "08_seeing_attention", "10_your_own_videos"]
@@ -32,7 +33,7 @@ def test_notebook_runs_and_its_controls_answer(lab, open_notebook, name):
             continue
         before = page.evaluate(SHOWN)
         at_end = not is_list and handle.evaluate("e => e.ariaValueNow === e.ariaValueMax")
-        handle.press("ArrowDown" if is_list else "ArrowLeft" if at_end else "ArrowRight")
+        press_all(handle, ["Space", "ArrowDown", "Enter"] if is_list else ["ArrowLeft" if at_end else "ArrowRight"])
         page.wait_for_function(f"before => ({SHOWN})() !== before", arg=before)
         moved += 1
     assert moved > 0 or name == "10_your_own_videos"

@@ -61,8 +61,12 @@ class Controls:
         )
 
     def press(self, name: str, key: str) -> None:
-        """Move a slider or a list by a key, and wait for the answer."""
-        self._after(lambda: self._row(name).locator(".noUi-handle, select").first.press(key))
+        """Move a slider by a key, and wait for the answer."""
+        self._after(lambda: self._row(name).locator(".noUi-handle").press(key))
+
+    def choose_next(self, name: str) -> None:
+        """Open a list, take the next entry, and wait for the answer."""
+        self._after(lambda: subject.press_all(self._row(name).locator("select"), ["Space", "ArrowDown", "Enter"]))
 
     def push(self, name: str, text: str) -> None:
         """Push one button of a group with the space bar."""
@@ -153,9 +157,9 @@ def test_attention_explorer(notebook, made):
         assert mass in controls.text()
     notebook.shot("-one")
     alone = controls.pixels()
-    controls.press("beside it", "ArrowDown")
+    controls.choose_next("beside it")
     assert controls.pixels().shape[1] == 2 * alone.shape[1]
-    controls.press("view", "ArrowDown")
+    controls.choose_next("view")
     notebook.shot("-two")
 
 
@@ -182,7 +186,7 @@ def test_alignment_explorer(notebook, made):
     for score in otam_scores(features[:3, None], features[3:], gamma=0.3)[1]:
         assert f"{score:.3f}" in controls.text()
     notebook.shot("-otam")
-    controls.press("metric", "ArrowDown")
+    controls.choose_next("metric")
     other = alignment(features[1], features[4], "bimhm")
     title = f"query: {names[1]}\nclass: {names[1]}, distance {other.distance:.2f}"
     parts = other.distances, other.weights, *parts[2:4], title
@@ -192,9 +196,8 @@ def test_alignment_explorer(notebook, made):
 def test_episode_browser(notebook, made):
     controls = Controls(notebook, 3)
     clips = made[1]
-    for name, key in (("shot", "ArrowRight"), ("queries a class", "ArrowLeft"), ("episode", "ArrowRight")):
-        if key == "ArrowRight":
-            controls.press(name, key)
+    controls.press("shot", "ArrowRight")
+    controls.press("episode", "ArrowRight")
     controls.press("way", "ArrowLeft")
     episode = EpisodeSampler(clips.labels, EpisodeSpec(4, 2, 1), 100, seed=0)[1]
     images = controls.cell.locator(".widget-html-content img").evaluate_all("images => images.map(image => image.src)")
@@ -233,7 +236,7 @@ def test_playground_takes_good_and_damaged_uploads(notebook, made, tmp_path):
     assert "2.mp4" not in text
     assert "1.mp4" in text
     assert "score of class 2" in text
-    controls.press("attention", "ArrowDown")
+    controls.choose_next("attention")
     notebook.shot()
 
 
