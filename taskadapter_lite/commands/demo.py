@@ -8,17 +8,16 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from torch import Tensor
 
 from taskadapter_lite import figures
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.checkpoints import save_checkpoint
+from taskadapter_lite.commands.attention import draw_attention, first_right
 from taskadapter_lite.datasets import bundled_clips, data_dir, verify_bundled
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec, check_disjoint, load_episodes
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.recording import record_attention
 from taskadapter_lite.results import RunResult, accuracy_interval
 from taskadapter_lite.sprites import partners
 from taskadapter_lite.training import TrainConfig, train
@@ -163,42 +162,8 @@ def draw(results: list[RunResult], model: TaskAdapterViT, clips: LabelledClips, 
     )
     ax.figure.savefig(out / "ladder.png", bbox_inches="tight")
     plt.close(ax.figure)
-    figure = plt.figure(figsize=(10, 8))
-    draw_attention(model, clips, first_right(model, clips), figure)
-    figure.savefig(out / "cross_video_attention.png", bbox_inches="tight")
-    plt.close(figure)
-
-
-@torch.no_grad()
-def first_right(model: TaskAdapterViT, clips: LabelledClips) -> Episode:
-    """The first saved test episode whose first query the model gets right (the first one if none of 20 is)."""
-    episodes = test_episodes(1, clips, quick=True)
-    for episode in episodes:
-        features = model(read(model, clips, episode), len(episode.support)).mean(1)
-        scores = torch.cosine_similarity(features[:5], features[5], dim=-1)
-        if int(scores.argmax()) == int(episode.query_labels[0]):
-            return episode
-    return episodes[0]
-
-
-def read(model: TaskAdapterViT, clips: LabelledClips, episode: Episode) -> Tensor:
-    """Clips of an episode, on the model's device."""
-    return clips.read_batch(episode.clips).to(next(model.parameters()).device)
-
-
-def draw_attention(model: TaskAdapterViT, clips: LabelledClips, episode: Episode, figure) -> None:
-    """What the episode's first query attends to in the support videos, in the last block but one."""
-    frames = read(model, clips, episode)
-    with torch.no_grad(), record_attention(model, axes=["task"]) as record:
-        model(frames, len(episode.support))
-    block = sorted(record.weights["task"])[-2]
-    names = [clips.class_names[c] for c in episode.classes]
-    labels = torch.cat([episode.support_labels, episode.query_labels])
-    title = f"Task attention of block {block + 1}: what one query sees in the support videos"
-    weights = record.weights["task"][block].cpu()
-    figures.plot_cross_video_attention(
-        weights, frames.cpu(), labels, names, len(episode.support), title=title, figure=figure
-    )
+    episode = first_right(model, clips, test_episodes(1, clips, quick=True))
+    draw_attention(model, clips, episode, out / "cross_video_attention.png")
 
 
 def say_where(out: Path, seconds: float) -> None:
