@@ -126,7 +126,7 @@ class AttentionExplorer(FigureWidget):
         blocks, heads = [int(block) for block in first.adapted], first.backbone.blocks[-1].attn.num_heads
         scopes = sorted(scopes, key=lambda scope: scope != first.scope)
         views = [(f"{name}, scope {scope}", (name, scope)) for name in self.models for scope in scopes]
-        self.view, self.beside = choice("view", views), choice("beside it", [("nothing", ""), *views])
+        self.view, self.beside = choice("view", views), choice("beside it", [("nothing", ""), *views[1:], views[0]])
         self.number = slider("episode", range(len(episodes)))
         self.query = slider("query", range(len(episodes[0].query)))
         self.block = slider("block", blocks, blocks[-2:][0])  # in the last block patches reach nothing
@@ -139,7 +139,7 @@ class AttentionExplorer(FigureWidget):
     def draws(self) -> list[Draw]:
         number, head, query = self.number.value, self._head, self._row
         episode, predictions = self.episodes[number], self._shown(number)
-        maps = [query_maps(found.weights[self.block.value], query, head) for found in predictions.values()]
+        maps = [query_maps(found.weights[self.block.value], query, head) for _, found in predictions]
         common = {
             "clips": self._clips(number),
             "labels": torch.cat([episode.support_labels, episode.query_labels]),
@@ -151,7 +151,7 @@ class AttentionExplorer(FigureWidget):
         }
         return [
             partial(self._draw, found.weights[self.block.value], common, f"{view[0]}, scope {view[1]}")
-            for view, found in predictions.items()
+            for view, found in predictions
         ]
 
     def _draw(self, weights: torch.Tensor, common: dict, title: str, figure: Figure) -> None:
@@ -161,7 +161,7 @@ class AttentionExplorer(FigureWidget):
         number, q = self.number.value, self.query.value
         episode, names = self.episodes[number], names_of(self.clips, self.episodes[number])
         labels, rows = torch.cat([episode.support_labels, episode.query_labels]), []
-        for (name, scope), found in self._shown(number).items():
+        for (name, scope), found in self._shown(number):
             mass = own_class_mass(found.weights[self.block.value], labels, len(episode.support))[:, q]
             mass = mass.mean() if self._head is None else mass[self._head]
             text = "sees no support video" if np.isnan(mass) else f"{100 * mass:.1f}%"
@@ -179,9 +179,9 @@ class AttentionExplorer(FigureWidget):
     def _row(self) -> int:
         return len(self.episodes[self.number.value].support) + self.query.value
 
-    def _shown(self, number: int) -> dict[tuple[str, str], Prediction]:
+    def _shown(self, number: int) -> list[tuple[tuple[str, str], Prediction]]:
         views = [self.view.value] + ([self.beside.value] if self.beside.value else [])
-        return {view: self._predictions(view, number) for view in views}
+        return [(view, self._predictions(view, number)) for view in views]
 
     def _predict(self, name: str, scope: str, number: int) -> Prediction:
         model, episode = self.models[name], self.episodes[number]
