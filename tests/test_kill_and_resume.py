@@ -33,6 +33,12 @@ def life(folder: str, alive) -> None:
     tiny_train(folder, resume="auto", **SETTINGS)
 
 
+def n_steps_done(folder) -> int:
+    """The step of the newest checkpoint."""
+    found = training_checkpoints(folder)
+    return int(found[-1].stem.removeprefix("step_")) if found else 0
+
+
 def outcome(folder):
     tensors, _ = read_checkpoint(folder / "adapters.safetensors")
     result = RunResult.load(folder / "result.json")
@@ -63,14 +69,17 @@ def test_killed_and_resumed_runs_end_alike_to_the_last_bit(tmp_path, n_kills):
     reference = start(tmp_path / "reference")
     began = time.perf_counter()
     reference.join()
-    lifetime = time.perf_counter() - began
+    step_s = (time.perf_counter() - began) / SETTINGS["n_steps"]
     assert reference.exitcode == 0
 
     draws, kills, while_saving, runs = random.Random(n_kills), 0, 0, 0
     while kills < n_kills:
         folder = tmp_path / f"run {runs}"
+        goal = n_steps_done(folder) + draws.randint(0, 4)
         process = start(folder)
-        process.join(draws.uniform(0.0, 0.7) * lifetime)
+        while process.is_alive() and n_steps_done(folder) < goal:
+            time.sleep(0.002)
+        process.join(draws.uniform(0.0, 2.0) * step_s)
         process.kill()
         process.join()
         if process.exitcode == -signal.SIGKILL:
@@ -87,5 +96,5 @@ def test_killed_and_resumed_runs_end_alike_to_the_last_bit(tmp_path, n_kills):
     assert last.exitcode == 0
     assert_same(folder, tmp_path / "reference")
     assert not list(folder.glob(".*.tmp"))
-    print(f"{kills} kills, {while_saving} of them while saving")
+    print(f"{kills} kills, {while_saving} of them while saving, in {runs + 1} runs")
     assert n_kills < 20 or while_saving > 0
