@@ -74,8 +74,7 @@ def darkest_share(maps: np.ndarray) -> float:
 
     So shares that are all about equal look pale, whatever their size.
     """
-    n_visible = int((maps.sum(axis=(1, 2, 3)) > 0).sum())
-    return max(float(maps.max()), 2 / n_visible)
+    return max(float(maps.max()), 2 / np.count_nonzero(maps.sum(axis=(1, 2, 3))))
 
 
 def plot_cross_video_attention(
@@ -128,7 +127,7 @@ def plot_cross_video_attention(
     _row_label(strips, QUERY_ROW, class_names[labels[query]], "query", QUERY)
     for y, i in enumerate(videos):
         place_strip(strips, lit_frames(clips[i], maps[i], vmax), y)
-        role = "the query itself" if i == query else f"★ {same}" if labels[i] == labels[query] else "other class"
+        role = "the query itself" if i == query else f"★ {same}" if labels[i] == labels[query] else ""
         _row_label(strips, y, class_names[labels[i]], role, _colour(i, query, labels))
     if token is not None:
         _frame_token(strips, token, maps.shape[2:], QUERY_ROW)
@@ -173,13 +172,13 @@ def _attention_axes(n_videos: int, T: int, aspect: float, figure: Figure | None)
     left, width, bars, below, lines = 1.95, 8.0, 1.75, 0.55, 1.05
     strips = width / T * aspect * (n_videos - QUERY_ROW)  # one row too many: room around the query
     figure = figure or plt.figure()
-    figure.set_size_inches(12, below + lines + 0.35 + strips + 0.35)
+    figure.set_size_inches(12, below + lines + 0.3 + strips + 0.35)
     scale = np.array([12, figure.get_figheight()] * 2)
     axes = [
         figure.add_axes(np.array(place) / scale)
         for place in (
-            (left, below + lines + 0.35, width, strips),
-            (left + width + 0.15, below + lines + 0.35, bars, strips),
+            (left, below + lines + 0.3, width, strips),
+            (left + width + 0.15, below + lines + 0.3, bars, strips),
             (left, below, width, lines),
         )
     ]
@@ -188,7 +187,7 @@ def _attention_axes(n_videos: int, T: int, aspect: float, figure: Figure | None)
     for ax in axes[::2]:
         ax.set(xlim=(-0.5, T - 0.5), xticks=range(T))
     axes[0].spines[:].set_visible(False)
-    axes[0].tick_params(length=0)
+    axes[0].tick_params(length=0, labelbottom=False)  # the lines below have the same frames
     return np.array(axes)
 
 
@@ -197,8 +196,10 @@ def _colour(i: int, query: int, labels: np.ndarray) -> str:
 
 
 def _row_label(ax: Axes, y: float, name: str, role: str, colour: str) -> None:
-    ax.text(-0.6, y, wrap(name, 24), ha="right", va="bottom", color=colour, fontweight="bold", fontsize=8.5)
-    ax.text(-0.6, y + 0.06, role, ha="right", va="top", color=colour, fontsize=8.5)
+    va = "bottom" if role else "center"
+    ax.text(-0.6, y, wrap(name, 24), ha="right", va=va, color=colour, fontweight="bold", fontsize=8.5)
+    if role:
+        ax.text(-0.6, y + 0.06, role, ha="right", va="top", color=colour, fontsize=8.5)
 
 
 def _frame_token(ax: Axes, token: tuple[int, int], grid: tuple[int, int], y: float = 0) -> None:
@@ -245,6 +246,5 @@ def _share_scale(ax: Axes, vmax: float, chance: float) -> None:
     bar = ax.inset_axes([0.08, 1 - 0.62 / rows, 0.8, 0.14 / rows])
     bar.imshow(np.linspace(0, 1, 128)[None], cmap=TINT, aspect="auto", extent=(0, 100 * vmax, 0, 1))
     bar.axvline(100 * chance, color="#555555", linestyle="--", linewidth=1)
-    bar.set(yticks=[], xticks=[0, 100 * vmax])
-    bar.set_xticklabels(["0", f"{100 * vmax:.0f}"])
+    bar.set(yticks=[], xticks=[0, 100 * vmax], xticklabels=["0", f"{100 * vmax:.0f}"])
     bar.set_title("share of a patch (%)", fontsize=8.5, fontweight="normal")
