@@ -210,6 +210,7 @@ class AlignmentExplorer(FigureWidget):
         self.support = slider("class", range(n_way))
         self.metric = choice("metric", [("OTAM: keeps the order", "otam"), ("Bi-MHM: any order", "bimhm")])
         self.gamma = slider("softness gamma", [0.01, 0.03, 0.1, 0.3, 1.0], 0.1)
+        self.metric.observe(lambda change: setattr(self.gamma, "disabled", change["new"] != "otam"), "value")
         super().__init__([[self.number, self.query], [self.support], [self.metric, self.gamma]])
 
     def _compute(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -193,6 +193,9 @@ def test_the_alignment_explorer_shows_scores_and_path_of_the_choice(clips, episo
     assert f"distance {found.distance:.2f}" in title
     for score in otam_scores(features[:3, None], features[3:], gamma=0.3)[2]:
         assert f"{score:.3f}" in explorer.note.value
+    explorer.metric.value = "bimhm"
+    assert explorer.gamma.disabled  # Bi-MHM has no softness
+    torch.testing.assert_close(drawn[-1][1][1], alignment(features[0], features[5], "bimhm").weights)
 
 
 # clips of one's own

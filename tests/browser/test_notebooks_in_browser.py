@@ -27,7 +27,8 @@ def test_notebook_runs_and_its_controls_answer(lab, open_notebook, name):
         handle.scroll_into_view_if_needed()
         is_list = handle.evaluate("e => e.tagName") == "SELECT"
         stuck = handle.evaluate(
-            "e => e.tagName === 'SELECT' ? e.options.length < 2 : e.ariaValueMin === e.ariaValueMax"
+            """e => e.closest('[disabled]') !== null
+                || (e.tagName === 'SELECT' ? e.options.length < 2 : e.ariaValueMin === e.ariaValueMax)"""
         )
         if stuck:
             continue
