@@ -219,7 +219,8 @@ class TrainingRun:
         result = self._result(name)
         if self.out is not None and self.team.is_main:
             beside = {f"objective.{key}": value for key, value in self.learner.objective.kept_state().items()}
-            save_checkpoint(self.out / "adapters.safetensors", self.model, beside, {"run": self._identity})
+            about = {"run": self._identity, "class_names": list(self.clips.class_names)}
+            save_checkpoint(self.out / "adapters.safetensors", self.model, beside, about)
             result.save(self.out / "result.json")
         return result
 
