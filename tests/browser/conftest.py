@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "runs" / "browser"  # screenshots; never committed
-SECONDS = float(os.environ.get("BROWSER_TEST_SECONDS", "120"))  # patience for one step, in a slow machine too
+SECONDS = float(os.environ.get("BROWSER_TEST_SECONDS", "180"))  # patience for one step, in a slow machine too
 TOKEN = "for-this-test-alone"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
