@@ -55,6 +55,7 @@ ORDER = [
     "figures_results",
     "figures_speed",
     "figures",
+    "live",
     "widgets_base",
     "playground",
     "widgets",
