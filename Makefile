@@ -18,8 +18,9 @@ test: $(STAMP)
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks/ --ignore=notebooks/assignments/release
 
 test-browser: $(STAMP)
-	$(BIN)/pip install -q -e '.[browser]'
-	$(BIN)/python -m pytest -q -m browser tests/browser
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[browser]'
+	command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -y -q chromium; } || true
+	$(BIN)/python -m pytest -q -rs -m browser tests/browser
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/00_start_here.ipynb
