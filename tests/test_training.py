@@ -98,10 +98,11 @@ def test_resume_after_an_interrupt_is_bit_identical(tmp_path, at_step):
         if row["step"] == at_step:
             signal.raise_signal(signal.SIGINT)
 
+    handler = signal.getsignal(signal.SIGINT)
     part = train(tiny_model(), *arguments, validation, out=tmp_path, on_log=interrupt, progress=False)
     assert part.interrupted
     assert part.history[-1]["step"] == at_step + 1 < 12
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C does again what it did before"
     resumed = tiny_model(seed=0)
     result = train(resumed, *arguments, validation, resume="auto", out=tmp_path, progress=False)
     reference = tiny_model()

@@ -150,18 +150,15 @@ def table(record: RunResult) -> str:
 def draw(results: list[RunResult], model: TaskAdapterViT, clips: LabelledClips, out: Path) -> None:
     """ladder.png and cross_video_attention.png."""
     figures.use_style()
-    intervals = [accuracy_interval(result.accuracies) for result in results]
-    n_episodes = min(len(result.accuracies) for result in results)
-    ax = figures.plot_ladder(
-        [result.name for result in results],
-        [mean for mean, _ in intervals],
-        [half for _, half in intervals],
-        n_episodes,
-        chance=0.2,
-        highlight=[result.name for result in results if result.name.startswith("Task-Adapter")],
-    )
-    ax.figure.savefig(out / "ladder.png", bbox_inches="tight")
-    plt.close(ax.figure)
+    figure, axes = plt.subplots(1, len(SHOTS), figsize=(11, 2.2), sharex=True, layout="constrained")
+    for ax, shots in zip(axes, SHOTS, strict=True):
+        rows = [result for result in results if result.metadata["shots"] == shots]
+        means, halves = zip(*(accuracy_interval(result.accuracies) for result in rows), strict=True)
+        names = [result.metadata["method"] for result in rows]
+        figures.plot_ladder(names, means, halves, len(rows[0].accuracies), 0.2, highlight=["Task-Adapter"], ax=ax)
+        ax.set_title(f"5-way {shots}-shot, unseen classes")
+    figure.savefig(out / "ladder.png", bbox_inches="tight")
+    plt.close(figure)
     episode = first_right(model, clips, test_episodes(1, clips, quick=True))
     draw_attention(model, clips, episode, out / "cross_video_attention.png")
 
