@@ -147,7 +147,9 @@ def test_another_model_is_refused(saved, other, named):
 
 def test_the_scope_may_differ(saved):
     _, path = saved
-    load_checkpoint(path, tiny_model(scope="joint"))
+    model = tiny_model(scope="joint")
+    load_checkpoint(path, model)
+    assert model.scope == "joint"
 
 
 def test_load_model_builds_what_the_file_describes(tmp_path):
