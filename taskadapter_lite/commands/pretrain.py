@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help="(default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="(default: %(default)s)")
+    parser.add_argument(
+        "--precision", choices=["fp32", "bf16"], default=default.precision, help="(default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=default.seed, help="(default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: %(default)s)")
 
@@ -44,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         seed=args.seed,
+        precision=args.precision,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
