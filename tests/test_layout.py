@@ -47,6 +47,7 @@ ORDER = [
     "training",
     "prediction",
     "ladder",
+    "leak",
     "benchmark",
     "figures_clips",
     "figures_matrices",

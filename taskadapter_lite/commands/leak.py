@@ -1,0 +1,51 @@
+"""`leak`: trained adapters -> how much their scope gains from seeing the other queries."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from taskadapter_lite.caching import PrefixCache
+from taskadapter_lite.checkpoints import load_model, read_checkpoint
+from taskadapter_lite.datasets import bundled_clips, verify_bundled
+from taskadapter_lite.evaluation import depends_on_episode
+from taskadapter_lite.ladder import saved_episodes
+from taskadapter_lite.leak import measure_leak
+from taskadapter_lite.results import comparison_table, markdown_table
+
+HELP = "test adapters on the same tasks with their queries in other company"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `leak`."""
+    parser.add_argument(
+        "adapters", nargs="+", type=Path, help="files of adapters with task attention, as `ladder` saves"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/leak"), help="folder of results (default: %(default)s)")
+    parser.add_argument("--k-shot", type=int, choices=(1, 5), default=1, help="(default: %(default)s)")
+    parser.add_argument("--episodes", type=int, default=1000, help="of the saved list (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Test every file in four companies of queries; print one table."""
+    verify_bundled()
+    clips, results = bundled_clips("test"), []
+    episodes = saved_episodes(args.k_shot, clips)[: args.episodes]
+    for file in args.adapters:
+        model = load_model(file).to(args.device)
+        if not depends_on_episode(model):
+            raise ValueError(f"{file} has no task attention: what its queries see can't depend on each other")
+        about = read_checkpoint(file)[1]["metadata"]
+        seeds = {"training": about.get("seed", 0)}
+        cache = PrefixCache(model, clips)
+        for company, result in measure_leak(
+            model, cache, episodes, seeds=seeds, metadata={"adapters": file.name}
+        ).items():
+            result.metadata |= {"company": company, "shots": args.k_shot}
+            words = f"{model.scope}_{company}_{args.k_shot}shot_seed{seeds['training']}"
+            result.save(args.out / f"{words.replace(' ', '_')}.json")
+            results.append(result)
+    for name in dict.fromkeys(result.name for result in results):  # companies have different queries: no pairing
+        print(markdown_table(comparison_table([r for r in results if r.name == name])))
+    return 0
