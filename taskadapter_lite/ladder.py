@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -52,17 +53,36 @@ class Rung:
 
 
 FROZEN = {"depth": 0, "axes": ()}
+TUNED = {"trainable": "all"}  # every weight of the backbone
+OTAM = {"metric": "otam", "temperature": 2.0}  # a sum over 16 frame distances, so a lower temperature to start from
 RUNGS = (
     Rung("Frozen, cosine", FROZEN, None),
     Rung("Frozen, OTAM", FROZEN, None, metric="otam"),
     Rung("Frozen, Bi-MHM", FROZEN, None, metric="bimhm"),
-    Rung("Full fine-tuning", FROZEN, {"trainable": "all", "learning_rate": 3e-4}),
+    Rung("Full fine-tuning", FROZEN, TUNED),
+    Rung("Full fine-tuning, OTAM", FROZEN, TUNED | OTAM, metric="otam"),
     Rung("Space + joint (order-blind)", {"axes": ("space", "joint"), "temporal_embedding": None}),
     Rung("+ time", {"axes": AIM}),
     Rung("+ task, split (published)", {"axes": ALL, "scope": "split"}),
     Rung("+ task, joint", {"axes": ALL, "scope": "joint"}),
     Rung("+ task, inductive", {"axes": ALL, "scope": "inductive"}),
     Rung("+ task, inductive, frames shuffled", {"axes": ALL}, shuffled=True, weights="+ task, inductive"),
+    Rung("+ time, OTAM", {"axes": AIM}, OTAM, metric="otam"),
+    Rung("+ task, inductive, OTAM", {"axes": ALL, "scope": "inductive"}, OTAM, metric="otam"),
+    Rung(
+        "+ task, inductive, OTAM, frames shuffled",
+        {"axes": ALL},
+        metric="otam",
+        shuffled=True,
+        weights="+ task, inductive, OTAM",
+    ),
+    Rung(
+        "Trained with cosine, tested with OTAM", {"axes": ALL}, metric="otam", weights="+ task, inductive", group="head"
+    ),
+    Rung("Trained with OTAM, tested with cosine", {"axes": ALL}, weights="+ task, inductive, OTAM", group="head"),
+    Rung(
+        "Order-blind, OTAM", {"axes": ("space", "joint"), "temporal_embedding": None}, OTAM, metric="otam", group="head"
+    ),
     Rung("Task adapter's start not zero", {"axes": ALL, "zero_init": False}, group="start"),
     Rung("Embedding at the input", {"axes": ALL, "temporal_embedding": "input"}, group="start"),
     Rung("Embedding starts at zero", {"axes": ALL, "temporal_std": 0.0}, group="start"),
@@ -72,6 +92,18 @@ RUNGS = (
     Rung("Fixed temperature 64", {"axes": ALL}, {"temperature": 64.0, "learn_temperature": False}, group="recipe"),
     Rung("SGD 1e-3", {"axes": ALL}, {"optimizer": "sgd", "learning_rate": 1e-3}, group="recipe"),
 )
+
+
+# Learning rates tried on the validation classes, as carefully for full fine-tuning as for adapters
+RATES = {
+    "Full fine-tuning": (1e-4, 3e-4, 1e-3, 3e-3),
+    "+ task, inductive": (1e-3, 3e-3, 1e-2),
+}
+VALIDATION = (
+    EpisodeSpec(n_way=5, k_shot=1, n_query=1),
+    1000,
+    12_345,
+)  # size, number and seed of the episodes that choose
 
 
 @dataclass(frozen=True)
@@ -109,13 +141,14 @@ def build(rung: Rung, budget: Budget, seed: int) -> TaskAdapterViT:
     return TaskAdapterViT(backbone, **arguments).to(budget.device)
 
 
-def train_rung(rung: Rung, budget: Budget, seed: int, clips: LabelledClips, progress: bool = True) -> tuple:
-    """Train a rung's model; returns it and the training's result (None for a frozen rung)."""
+def train_rung(
+    rung: Rung, budget: Budget, seed: int, clips: LabelledClips, rate: float | None = None, progress: bool = True
+) -> tuple[TaskAdapterViT, RunResult]:
+    """Train a rung's model with its own learning rate, else with `rate`, else with the recipe's."""
     model = build(rung, budget, seed)
-    if rung.training is None:
-        return model, None
     config = TrainConfig.recommended(n_steps=budget.n_steps, seed=seed, validation_every=0, checkpoint_every=10**9)
-    config = replace(config, metric=rung.metric, **rung.training)
+    config = replace(config, **({} if rate is None else {"learning_rate": rate}))
+    config = replace(config, **({"metric": rung.metric} | rung.training))
     spec = EpisodeSpec(n_way=5, k_shot=1, n_query=rung.n_query)
     episodes = EpisodeSampler(clips.labels, spec, budget.n_steps, seed, clips.class_names)
     return model, train(model, clips, episodes, config, progress=progress, name=rung.name)
@@ -131,7 +164,8 @@ def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: boo
             f"{rung.name!r} uses the model of {rung.weights!r}, which has not been trained: run that first"
         )
     if not file.exists():
-        model, training = train_rung(rung, budget, seed, bundled_clips("train"), progress)
+        rate = chosen_rate(rung, out)
+        model, training = train_rung(rung, budget, seed, bundled_clips("train"), rate, progress)
         file.parent.mkdir(parents=True, exist_ok=True)
         about = {"config": training.config, "seconds": round(training.seconds, 1), "seed": seed}
         save_checkpoint(file, model, metadata=about)
@@ -157,6 +191,33 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
         result.metadata |= {"group": rung.group, "shots": k, "shuffled": rung.shuffled}
         result.dataset = bundled_clips("test").fingerprint
         result.save(file)
+
+
+def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> None:
+    """Train the rung `name` with each of its `RATES`, seed 0, and score it on validation classes, into `out`."""
+    rung = next(rung for rung in RUNGS if rung.name == name)
+    clips = bundled_clips("val")
+    spec, n_episodes, seed = VALIDATION
+    episodes = EpisodeSampler(clips.labels, spec, n_episodes, seed, clips.class_names)
+    for rate in RATES[name]:
+        file = out / "learning_rates" / f"{file_name(name)}_{rate:g}.json"
+        if file.exists():
+            continue
+        model, training = train_rung(rung, budget, 0, bundled_clips("train"), rate, progress)
+        result = evaluate(model, clips, episodes, rung.metric, pairs=partners(), name=name, progress=progress)
+        result.name = f"{name}, learning rate {rate:g}"
+        result.metadata |= {"rung": name, "learning_rate": rate, "training_seconds": round(training.seconds, 1)}
+        result.config |= {"training": training.config}
+        result.save(file)
+
+
+def chosen_rate(rung: Rung, out: Path) -> float | None:
+    """The learning rate that did best on the validation classes for models trained like this rung; None: not tuned."""
+    name = "Full fine-tuning" if (rung.training or {}).get("trainable") == "all" else "+ task, inductive"
+    tried = [RunResult.load(file) for file in (out / "learning_rates").glob(f"{file_name(name)}_*.json")]
+    if not tried:
+        return None
+    return max(tried, key=lambda result: fmean(result.accuracies)).metadata["learning_rate"]
 
 
 def caches(model: TaskAdapterViT, rung: Rung) -> bool:

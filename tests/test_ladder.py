@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from taskadapter_lite.datasets import bundled_clips
+from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.ladder import (
     RUNGS,
     Budget,
@@ -11,12 +12,15 @@ from taskadapter_lite.ladder import (
     ShuffledFrames,
     build,
     caches,
+    chosen_rate,
     file_name,
     load_results,
     run_rung,
     saved_episodes,
+    train_rung,
+    tune,
 )
-from taskadapter_lite.results import comparison_table
+from taskadapter_lite.results import RunResult, comparison_table
 
 TINY = Budget(n_steps=2, test_episodes=6)
 
@@ -33,7 +37,8 @@ def test_names_are_unique_and_so_are_their_files():
 @pytest.mark.parametrize("one", RUNGS, ids=lambda r: r.name)
 def test_every_rung_builds_and_knows_whether_its_prefix_can_be_kept(one):
     model = build(one, TINY, seed=0)
-    assert caches(model, one) == (one.model.get("temporal_embedding") != "input" and one.name != "Full fine-tuning")
+    kept = one.model.get("temporal_embedding") != "input" and not one.name.startswith("Full fine-tuning")
+    assert caches(model, one) == kept
 
 
 def test_saved_episodes_are_two_thousand_of_unseen_classes():
@@ -72,3 +77,38 @@ def test_full_fine_tuning_trains_the_backbone_and_is_tested_without_a_stale_cach
     run_rung(rung("Full fine-tuning"), TINY, 0, (1,), tmp_path, progress=False)
     (result,) = load_results(tmp_path)
     assert result.trainable_parameters > 1_000_000
+
+
+def test_learning_rates_are_chosen_on_validation_classes_and_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("taskadapter_lite.ladder.RATES", {"Full fine-tuning": (1e-4, 3e-3)})
+    monkeypatch.setattr("taskadapter_lite.ladder.VALIDATION", (EpisodeSpec(), 3, 0))
+    tuned = rung("Full fine-tuning")
+    assert chosen_rate(tuned, tmp_path) is None
+    tune(tuned.name, TINY, tmp_path, progress=False)
+    files = sorted((tmp_path / "learning_rates").glob("*.json"))
+    results = [RunResult.load(file) for file in files]
+    assert {result.metadata["learning_rate"] for result in results} == {1e-4, 3e-3}
+    assert {result.dataset for result in results} == {bundled_clips("val").fingerprint}
+    for file, result, accuracy in zip(files, results, (0.2, 0.8), strict=True):
+        result.accuracies = [accuracy] * 3
+        result.save(file)
+    best = results[1].metadata["learning_rate"]
+    assert chosen_rate(tuned, tmp_path) == chosen_rate(rung("Full fine-tuning, OTAM"), tmp_path) == best
+    assert chosen_rate(rung("+ time"), tmp_path) is None
+    run_rung(tuned, TINY, 0, (1,), tmp_path, progress=False)
+    (result,) = load_results(tmp_path)
+    assert result.config["training"]["training"]["learning_rate"] == best
+
+
+def test_a_rungs_own_learning_rate_is_kept(tmp_path):
+    _, training = train_rung(rung("SGD 1e-3"), TINY, 0, bundled_clips("train"), rate=0.5, progress=False)
+    assert training.config["training"]["learning_rate"] == 1e-3
+
+
+def test_the_head_may_differ_between_training_and_test(tmp_path):
+    for name in ("+ task, inductive, OTAM", "Trained with OTAM, tested with cosine"):
+        run_rung(rung(name), TINY, 0, (1,), tmp_path, progress=False)
+    found = {result.name: result for result in load_results(tmp_path)}
+    assert found["+ task, inductive, OTAM"].config["training"]["training"]["metric"] == "otam"
+    assert [result.metric for result in found.values()] == ["otam", "cosine"]
+    assert len(list((tmp_path / "adapters").iterdir())) == 1

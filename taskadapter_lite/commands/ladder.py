@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from taskadapter_lite.datasets import verify_bundled
-from taskadapter_lite.ladder import RUNGS, Budget, load_results, run_rung
+from taskadapter_lite.ladder import RATES, RUNGS, Budget, load_results, run_rung, tune
 from taskadapter_lite.results import comparison_table, markdown_table
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", type=int, default=Budget.depth, help="adapted blocks (default: %(default)s)")
     parser.add_argument("--test-episodes", type=int, help="the first so many of the saved list (default: all 2,000)")
     parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
+    parser.add_argument(
+        "--tune", action="store_true", help="first choose learning rates on validation classes, for all seeds and rungs"
+    )
     parser.add_argument("--table", action="store_true", help="only print the table of what is in --out")
 
 
@@ -37,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         verify_bundled()
         budget = Budget(args.steps, args.depth, test_episodes=args.test_episodes, device=args.device)
         rungs = [r for r in RUNGS if r.group in args.group and (not args.only or any(w in r.name for w in args.only))]
+        for name in RATES if args.tune else ():
+            tune(name, budget, args.out)
         for seed in args.seeds:
             for rung in rungs:
                 if rung.training is not None or seed == args.seeds[0]:  # a frozen rung has no seed to vary
