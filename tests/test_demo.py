@@ -34,7 +34,7 @@ def test_result_says_how_it_was_made(demo):
     result = json.loads((demo / "result.json").read_text())
     assert all(result[key] for key in ("command", "seeds", "versions", "device", "accuracies"))
     assert "commit" in result
-    assert len(result["metadata"]["rows"]) == 4
+    assert len(result["metadata"]["rows"]) == 6  # three methods, two shots
     assert all(len(row["accuracies"]) == 20 for row in result["metadata"]["rows"])
 
 
