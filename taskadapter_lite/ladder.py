@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec, load
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult
+from taskadapter_lite.results import RunResult, comparison_table
 from taskadapter_lite.sprites import partners
 from taskadapter_lite.training import TrainConfig, train
 
@@ -241,3 +243,21 @@ def load_results(folder: Path) -> Iterator[RunResult]:
     for rung in RUNGS:
         for file in sorted(folder.glob(f"{file_name(rung.name)}_?shot_seed*.json")):
             yield RunResult.load(file)
+
+
+def ladder_table(results: Sequence[RunResult], shots: int) -> pd.DataFrame:
+    """The rows of one number of shots in percent, as `comparison_table`, and what each took.
+
+    Further columns: ``pairs``: share of right answers among those that name a query's class or its reversed partner
+    (50 is a coin); ``parameters``: trained ones; ``seconds``: of training, mean over seeds; ``group`` of the rung.
+    """
+    rows = [result for result in results if result.metadata["shots"] == shots]
+    names = list(dict.fromkeys(result.name for result in rows))
+    table = comparison_table(rows, baseline="Frozen, cosine" if "Frozen, cosine" in names else None)
+    runs = [[result for result in rows if result.name == name] for name in names]
+    right, partner = ([sum(run.pairs[key] for run in same) for same in runs] for key in ("right", "partner"))
+    table["pairs"] = [100 * r / (r + p) if r + p else math.nan for r, p in zip(right, partner, strict=True)]
+    table["parameters"] = [same[0].trainable_parameters for same in runs]
+    table["seconds"] = [fmean(run.metadata["training_seconds"] for run in same) for same in runs]
+    table["group"] = [same[0].metadata["group"] for same in runs]
+    return table

@@ -14,6 +14,7 @@ from taskadapter_lite.ladder import (
     caches,
     chosen_rate,
     file_name,
+    ladder_table,
     load_results,
     run_rung,
     saved_episodes,
@@ -112,3 +113,17 @@ def test_the_head_may_differ_between_training_and_test(tmp_path):
     assert found["+ task, inductive, OTAM"].config["training"]["training"]["metric"] == "otam"
     assert [result.metric for result in found.values()] == ["otam", "cosine"]
     assert len(list((tmp_path / "adapters").iterdir())) == 1
+
+
+def test_the_table_has_seeds_pairs_parameters_and_seconds(tmp_path):
+    run_rung(rung("Frozen, cosine"), TINY, 0, (1,), tmp_path, progress=False)
+    for seed in (0, 1):
+        run_rung(rung("Space + joint (order-blind)"), TINY, seed, (1,), tmp_path, progress=False)
+    results = list(load_results(tmp_path))
+    results[1].pairs, results[2].pairs = ({"right": r, "partner": 1, "total": 9} for r in (1, 5))
+    table = ladder_table(results, 1).set_index("name")
+    row = table.loc["Space + joint (order-blind)"]
+    assert (row["seeds"], row["parameters"], row["group"]) == (2, 66_816, "main")
+    assert row["pairs"] == pytest.approx(75.0)
+    assert row["seconds"] > 0 == table.loc["Frozen, cosine", "seconds"]
+    assert table.loc["Frozen, cosine", "difference"] == 0

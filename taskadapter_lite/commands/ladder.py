@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from taskadapter_lite.datasets import verify_bundled
-from taskadapter_lite.ladder import RATES, RUNGS, Budget, load_results, run_rung, tune
-from taskadapter_lite.results import comparison_table, markdown_table
+from taskadapter_lite.ladder import RATES, RUNGS, Budget, ladder_table, load_results, run_rung, tune
+from taskadapter_lite.results import markdown_table
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
 GROUPS = tuple(dict.fromkeys(rung.group for rung in RUNGS))
@@ -48,7 +48,5 @@ def run(args: argparse.Namespace) -> int:
                     run_rung(rung, budget, seed, tuple(args.shots), args.out)
     results = list(load_results(args.out))
     for shots in sorted({result.metadata["shots"] for result in results}):
-        rows = [result for result in results if result.metadata["shots"] == shots]
-        baseline = next((r.name for r in rows if r.name == "Frozen, cosine"), None)
-        print(f"\n5-way {shots}-shot\n\n{markdown_table(comparison_table(rows, baseline=baseline))}")
+        print(f"\n5-way {shots}-shot\n\n{markdown_table(ladder_table(results, shots))}")
     return 0
