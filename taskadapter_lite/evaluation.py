@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from taskadapter_lite.backbone import in_precision
 from taskadapter_lite.caching import FeatureCache, PrefixCache
 from taskadapter_lite.episodes import Episode, Episodes, EpisodeSampler, episode_bytes
 from taskadapter_lite.labelled import LabelledClips
@@ -38,6 +39,7 @@ def evaluate(
     pairs: Mapping[str, str] | None = None,
     batch_size: int = 16,
     workers: int = 0,
+    precision: str = "fp32",
     device: str | torch.device | None = None,
     progress: bool = True,
     name: str = "evaluation",
@@ -64,15 +66,18 @@ def evaluate(
         pairs: class name -> its reversed partner, for `RunResult.pair_accuracy`.
         batch_size: episodes in one pass.
         workers: threads that read clips; 0 reads them in turn.
+        precision: "fp32", or "bf16" for the adapted blocks of a model with task attention; scores are in 32 bit always.
         device: None leaves the model where it is.
         name, command, seeds, metadata: stored in the result; `command` defaults to the process's own.
 
     Raises:
-        ValueError: an unknown metric, scope or fusion, an untrained metric, or scores that are not finite.
+        ValueError: an unknown metric, scope, fusion or precision, an untrained metric, or scores that are not finite.
     """
     if isinstance(clips, PrefixCache):
         clips, cache = clips.clips, clips
     metric_name, scorer = _scorer(model, metric, aggregation)
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"precision is {precision!r}, but must be 'fp32' or 'bf16'")
     if fusion not in FUSIONS or (text is not None and metric_name != "cosine"):
         raise ValueError(f"fusion is {fusion!r} of {metric_name}; {' or '.join(FUSIONS)} of cosine scores is possible")
     tally = Tally(clips.class_names, pairs, None if text is None else text.for_classes(clips.class_names), fusion)
@@ -83,7 +88,7 @@ def evaluate(
         dataset=clips.fingerprint,
         spec=_spec(episodes),
         seeds={**({"episodes": episodes.seed} if isinstance(episodes, EpisodeSampler) else {}), **(seeds or {})},
-        config={"aggregation": aggregation, "batch_size": batch_size},
+        config={"aggregation": aggregation, "batch_size": batch_size, "precision": precision},
         skipped=[str(path) for path, _ in clips.skipped],
         trainable_parameters=sum(p.numel() for p in model.trainable_parameters()),
         metadata=dict(metadata or {}),
@@ -93,7 +98,7 @@ def evaluate(
     if text is not None:
         result.config |= {"fusion": fusion, "text": text.source}
     with _evaluating(model, scope, result):
-        features_of = _features(model, clips, cache, workers)
+        features_of = _features(model, clips, cache, workers, precision)
         for batch in _batches(episodes, batch_size, progress, name):
             tally.add(batch, features_of(batch), scorer)
     if not tally.accuracies:
@@ -185,7 +190,7 @@ def _scorer(model: TaskAdapterViT, metric: str | Scorer, aggregation: str) -> tu
 
 
 def _features(
-    model: TaskAdapterViT, clips: LabelledClips, cache: PrefixCache | None, workers: int
+    model: TaskAdapterViT, clips: LabelledClips, cache: PrefixCache | None, workers: int, precision: str
 ) -> Callable[[list[Episode]], Tensor]:
     """episodes of equal shape -> (E, B, T, D'), with as little repeated work as the model allows."""
     if not depends_on_episode(model):
@@ -201,7 +206,8 @@ def _features(
     def adapted(episodes: list[Episode]) -> Tensor:
         tokens = cache.tokens(torch.cat([e.clips for e in episodes]))
         tokens = rearrange(tokens, "(e b) t n d -> e b t n d", e=len(episodes))
-        return model.adapt(tokens, len(episodes[0].support))
+        with in_precision(model.backbone, precision):
+            return model.adapt(tokens, len(episodes[0].support))
 
     return adapted
 

@@ -116,6 +116,7 @@ class Budget:
     depth: int = 4
     temporal_std: float = 0.5
     test_episodes: int | None = None
+    precision: str = "fp32"  # or "bf16"
     device: str = "cpu"
     weights: Path | None = None  # of another backbone of the bundled architecture
 
@@ -148,7 +149,9 @@ def train_rung(
 ) -> tuple[TaskAdapterViT, RunResult]:
     """Train a rung's model with its own learning rate, else with `rate`, else with the recipe's."""
     model = build(rung, budget, seed)
-    config = TrainConfig.recommended(n_steps=budget.n_steps, seed=seed, validation_every=0, checkpoint_every=10**9)
+    config = TrainConfig.recommended(
+        n_steps=budget.n_steps, seed=seed, precision=budget.precision, validation_every=0, checkpoint_every=10**9
+    )
     config = replace(config, **({} if rate is None else {"learning_rate": rate}))
     config = replace(config, **({"metric": rung.metric} | rung.training))
     spec = EpisodeSpec(n_way=5, k_shot=1, n_query=rung.n_query)
@@ -186,7 +189,8 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
     source = PrefixCache(model, clips) if caches(model, rung) else clips
     for k, file in files.items():
         episodes = saved_episodes(k, bundled_clips("test"))[: budget.test_episodes]
-        result = evaluate(model, source, episodes, rung.metric, pairs=partners(), name=rung.name, progress=progress)
+        options = {"pairs": partners(), "precision": budget.precision, "batch_size": 4}
+        result = evaluate(model, source, episodes, rung.metric, name=rung.name, progress=progress, **options)
         result.config |= {"training": trained.get("config")}
         result.metadata |= {"training_seconds": trained.get("seconds", 0.0)}
         result.seeds |= {"training": seed}

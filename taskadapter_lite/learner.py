@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from taskadapter_lite.backbone import without_slow_attention
 from taskadapter_lite.caching import PrefixCache, read_clips
 from taskadapter_lite.checkpoints import part
 from taskadapter_lite.distributed import Team
@@ -126,6 +127,8 @@ class Learner:
             model.scope = config.scope
         if config.trainable == "all":
             model.backbone.requires_grad_(True)
+        if config.precision == "bf16":
+            without_slow_attention(model.backbone)
         self.labels = torch.tensor(clips.labels)
         self.device = next(model.parameters()).device
         self.text = None if text is None else text.for_classes(clips.class_names).to(self.device)

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from taskadapter_lite.backbone import something_sprites_vit
+from taskadapter_lite.backbone import something_sprites_vit, without_slow_attention
 from taskadapter_lite.sprites import SHAPES, TEXTURES, render_images
 
 N_COLOURS, N_COUNTS = 8, 4
@@ -166,9 +166,8 @@ def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[
     vit = something_sprites_vit().to(device)
     start_from_sines(vit)
     device_type, low = torch.device(device).type, config.precision == "bf16"
-    if low and device_type == "cpu":  # torch's fused attention is slow in bfloat16 on a CPU
-        for block in vit.blocks:
-            block.attn.fused_attn = False
+    if low:
+        without_slow_attention(vit)
     heads = Heads(vit.embed_dim, vit.patch_embed.num_patches).to(device)
     decayed = [p for p in (*vit.parameters(), *heads.parameters()) if p.ndim >= 2 and p.shape[0] > 1]
     others = [p for p in (*vit.parameters(), *heads.parameters()) if not (p.ndim >= 2 and p.shape[0] > 1)]

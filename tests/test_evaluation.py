@@ -9,7 +9,9 @@ import timm
 import torch
 import torch.nn.functional as F
 
+from taskadapter_lite.backbone import in_precision, load_backbone, without_slow_attention
 from taskadapter_lite.caching import read_clips
+from taskadapter_lite.datasets import bundled_clips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec, episode_hash
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.labelled import LabelledClips
@@ -314,3 +316,36 @@ def test_a_cache_file_of_another_model_or_of_other_clips_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match="other|another"):
             PrefixCache(model, clips, path=path, **options)
+
+
+def test_bfloat16_gives_nearly_the_same_scores_and_leaves_the_model_as_it_was():
+    torch.manual_seed(0)
+    model = TaskAdapterViT(load_backbone(), depth=2)
+    for parameter in model.trainable_parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    clips = bundled_clips("test")
+    episodes = EpisodeSampler(clips.labels, EpisodeSpec(n_query=2), 12, seed=0)
+    cache = PrefixCache(model, clips)
+    exact, low = (evaluate(model, cache, episodes, precision=p, progress=False) for p in ("fp32", "bf16"))
+    assert low.config["precision"] == "bf16"
+    assert sum(low.accuracies) == pytest.approx(sum(exact.accuracies), abs=0.5)
+    assert all(block.attn.fused_attn for block in model.backbone.blocks)
+    with pytest.raises(ValueError, match="precision is 'fp8'"):
+        evaluate(model, cache, episodes, precision="fp8")
+
+
+@pytest.mark.parametrize("scope", ["split", "joint", "inductive"])
+def test_attention_without_the_fused_kernel_respects_the_masks_and_agrees(scope):
+    torch.manual_seed(0)
+    model = TaskAdapterViT(load_backbone(), depth=3, scope=scope)
+    for parameter in model.trainable_parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    tokens = torch.randn(6, 8, 17, 128)
+    with torch.no_grad():
+        exact = model.adapt(tokens, 4)
+        with in_precision(model.backbone, "bf16"):
+            low = model.adapt(tokens, 4).float()
+        without_slow_attention(model.backbone)
+        plain = model.adapt(tokens, 4)
+    assert torch.allclose(plain, exact, atol=1e-4)
+    assert torch.nn.functional.cosine_similarity(low, exact, dim=-1).min() > 0.995

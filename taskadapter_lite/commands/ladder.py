@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--depth", type=int, default=Budget.depth, help="adapted blocks (default: %(default)s)")
     parser.add_argument("--test-episodes", type=int, help="the first so many of the saved list (default: all 2,000)")
+    parser.add_argument(
+        "--precision", choices=["fp32", "bf16"], default=Budget.precision, help="of the blocks (default: %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
     parser.add_argument(
         "--tune", action="store_true", help="first choose learning rates on validation classes, for all seeds and rungs"
@@ -38,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing, then print a table for each number of shots."""
     if not args.table:
         verify_bundled()
-        budget = Budget(args.steps, args.depth, test_episodes=args.test_episodes, device=args.device)
+        budget = Budget(
+            args.steps, args.depth, test_episodes=args.test_episodes, precision=args.precision, device=args.device
+        )
         rungs = [r for r in RUNGS if r.group in args.group and (not args.only or any(w in r.name for w in args.only))]
         for name in RATES if args.tune else ():
             tune(name, budget, args.out)
