@@ -24,7 +24,7 @@ from taskadapter_lite.model import TaskAdapterViT
 FORMAT = "taskadapter_lite checkpoint 1"
 KEPT = 2  # training checkpoints that a run's folder keeps
 _CHECKSUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-_SHAPED_BY = ("depth", "T", "axes", "ratio", "temporal_embedding")  # what must agree for adapters to fit a model
+_SHAPED_BY = ("depth", "axes", "ratio", "temporal_embedding")  # must agree; another T is interpolated with a warning
 
 
 class CheckpointError(ValueError):

@@ -204,6 +204,7 @@ class TrainingRun:
         return {
             **{name: value for name, value in self.config.as_dict().items() if name not in FREE},
             "scope": self.model.scope,
+            "T": self.model.T,
             "n_steps": self.n_steps,
             "text": None if self.text is None else self.text.source,
             "clips": self.clips.fingerprint,

@@ -152,6 +152,16 @@ def test_the_scope_may_differ(saved):
     assert model.scope == "joint"
 
 
+def test_adapters_of_fewer_frames_are_interpolated_with_a_warning(saved):
+    model, path = saved
+    longer = tiny_model(T=2 * model.T)
+    with pytest.warns(UserWarning, match=f"trained for T={model.T} is interpolated to T={2 * model.T}"):
+        load_checkpoint(path, longer)
+    assert torch.allclose(longer.temporal.mean(0), model.temporal.mean(0), atol=1e-5)
+    for name, value in model.adapter_state().items():
+        assert name == "temporal" or torch.equal(longer.adapter_state()[name], value)
+
+
 def test_load_model_builds_what_the_file_describes(tmp_path):
     model = trained_model(scope="split", axes=("time", "space"))
     path = save_checkpoint(tmp_path / "a.safetensors", model)

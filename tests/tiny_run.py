@@ -42,7 +42,7 @@ def tiny_backbone(seed: int = 0) -> VisionTransformer:
 def tiny_model(depth: int = 1, seed: int = 0, **options) -> TaskAdapterViT:
     with torch.random.fork_rng():
         torch.manual_seed(seed + 1)
-        return TaskAdapterViT(tiny_backbone(seed), depth=depth, T=T, **options)
+        return TaskAdapterViT(tiny_backbone(seed), depth=depth, **{"T": T, **options})
 
 
 def tiny_episodes(clips: LabelledClips, n_episodes: int = 24, seed: int = 5, k_shot: int = 1) -> EpisodeSampler:
