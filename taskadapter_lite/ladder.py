@@ -16,7 +16,7 @@ from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.bundled import data_dir
 from taskadapter_lite.caching import PrefixCache
 from taskadapter_lite.checkpoints import load_checkpoint, load_model, save_checkpoint
-from taskadapter_lite.datasets import bundled_clips
+from taskadapter_lite.datasets import SpriteClips, bundled_clips
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec, load_episodes
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.labelled import LabelledClips
@@ -39,6 +39,7 @@ class Rung:
         training: settings that differ from the budget's; None: nothing is trained.
         metric: compares features, in training and at test.
         n_query: training queries a class.
+        rendered: train on so many freshly rendered clips a class instead of the bundled ones.
         shuffled: destroy the order of the frames at test (a control).
         weights: name of another rung whose trained model is used instead of training anew.
         group: "main", or the name of an ablation.
@@ -49,6 +50,7 @@ class Rung:
     training: dict | None = field(default_factory=dict)
     metric: str = "cosine"
     n_query: int = 3
+    rendered: int | None = None
     shuffled: bool = False
     weights: str | None = None
     group: str = "main"
@@ -90,6 +92,8 @@ RUNGS = (
     Rung("Embedding starts at zero", {"axes": ALL, "temporal_std": 0.0}, group="start"),
     *(Rung(f"L = {depth}", {"axes": ALL, "depth": depth}, group="depth") for depth in (1, 2, 3, 5, 6)),
     *(Rung(f"{n} queries a class", {"axes": ALL}, n_query=n, group="queries") for n in (1, 5)),
+    Rung("4 episodes a step", {"axes": ALL}, {"episodes_per_step": 4}, group="recipe"),
+    Rung("120 rendered clips a class", {"axes": ALL}, rendered=120, group="recipe"),
     Rung("No auxiliary loss", {"axes": ALL}, {"auxiliary_weight": 0.0}, group="recipe"),
     Rung("Fixed temperature 64", {"axes": ALL}, {"temperature": 64.0, "learn_temperature": False}, group="recipe"),
     Rung("SGD 1e-3", {"axes": ALL}, {"optimizer": "sgd", "learning_rate": 1e-3}, group="recipe"),
@@ -154,6 +158,7 @@ def train_rung(
     )
     config = replace(config, **({} if rate is None else {"learning_rate": rate}))
     config = replace(config, **({"metric": rung.metric} | rung.training))
+    config = replace(config, n_steps=max(1, budget.n_steps // config.episodes_per_step))  # the same episodes in all
     spec = EpisodeSpec(n_way=5, k_shot=1, n_query=rung.n_query)
     episodes = EpisodeSampler(clips.labels, spec, budget.n_steps, seed, clips.class_names)
     return model, train(model, clips, episodes, config, progress=progress, name=rung.name)
@@ -170,7 +175,8 @@ def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: boo
         )
     if not file.exists():
         rate = chosen_rate(rung, out)
-        model, training = train_rung(rung, budget, seed, bundled_clips("train"), rate, progress)
+        clips = SpriteClips("train", rung.rendered) if rung.rendered else bundled_clips("train")
+        model, training = train_rung(rung, budget, seed, clips, rate, progress)
         file.parent.mkdir(parents=True, exist_ok=True)
         about = {"config": training.config, "seconds": round(training.seconds, 1), "seed": seed}
         save_checkpoint(file, model, metadata=about)
@@ -199,15 +205,17 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
         result.save(file)
 
 
-def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> None:
-    """Train the rung `name` with each of its `RATES`, seed 0, and score it on validation classes, into `out`."""
+def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> list[RunResult]:
+    """Train the rung `name` with each of its `RATES`, seed 0, and score it on validation classes; kept in `out`."""
     rung = next(rung for rung in RUNGS if rung.name == name)
     clips = bundled_clips("val")
     spec, n_episodes, seed = VALIDATION
     episodes = EpisodeSampler(clips.labels, spec, n_episodes, seed, clips.class_names)
+    results = []
     for rate in RATES[name]:
         file = out / "learning_rates" / f"{file_name(name)}_{rate:g}.json"
         if file.exists():
+            results.append(RunResult.load(file))
             continue
         model, training = train_rung(rung, budget, 0, bundled_clips("train"), rate, progress)
         result = evaluate(model, clips, episodes, rung.metric, pairs=partners(), name=name, progress=progress)
@@ -215,6 +223,8 @@ def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> None:
         result.metadata |= {"rung": name, "learning_rate": rate, "training_seconds": round(training.seconds, 1)}
         result.config |= {"training": training.config}
         result.save(file)
+        results.append(result)
+    return results
 
 
 def chosen_rate(rung: Rung, out: Path) -> float | None:

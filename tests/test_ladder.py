@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from taskadapter_lite.__main__ import main
 from taskadapter_lite.datasets import bundled_clips
 from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.ladder import (
@@ -85,7 +86,12 @@ def test_learning_rates_are_chosen_on_validation_classes_and_used(tmp_path, monk
     monkeypatch.setattr("taskadapter_lite.ladder.VALIDATION", (EpisodeSpec(), 3, 0))
     tuned = rung("Full fine-tuning")
     assert chosen_rate(tuned, tmp_path) is None
-    tune(tuned.name, TINY, tmp_path, progress=False)
+    assert main(["ladder", "--tune", "no rung", "--out", str(tmp_path)]) == 2
+    assert main(["ladder", "--tune", tuned.name, "--steps", "2", "--out", str(tmp_path)]) == 0
+    assert [result.name for result in tune(tuned.name, TINY, tmp_path)] == [  # found, not trained again
+        "Full fine-tuning, learning rate 0.0001",
+        "Full fine-tuning, learning rate 0.003",
+    ]
     files = sorted((tmp_path / "learning_rates").glob("*.json"))
     results = [RunResult.load(file) for file in files]
     assert {result.metadata["learning_rate"] for result in results} == {1e-4, 3e-3}

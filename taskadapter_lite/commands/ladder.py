@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
     parser.add_argument(
-        "--tune", action="store_true", help="first choose learning rates on validation classes, for all seeds and rungs"
+        "--tune",
+        nargs="*",
+        metavar="NAME",
+        help="choose learning rates on validation classes, of these rungs or all that have some, and stop",
     )
     parser.add_argument("--table", action="store_true", help="only print the table of what is in --out")
 
@@ -45,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
             args.steps, args.depth, test_episodes=args.test_episodes, precision=args.precision, device=args.device
         )
         rungs = [r for r in RUNGS if r.group in args.group and (not args.only or any(w in r.name for w in args.only))]
-        for name in RATES if args.tune else ():
-            tune(name, budget, args.out)
+        if args.tune is not None:
+            return tune_all(args.tune or list(RATES), budget, args.out)
         for seed in args.seeds:
             for rung in rungs:
                 if rung.training is not None or seed == args.seeds[0]:  # a frozen rung has no seed to vary
@@ -54,4 +57,14 @@ def run(args: argparse.Namespace) -> int:
     results = list(load_results(args.out))
     for shots in sorted({result.metadata["shots"] for result in results}):
         print(f"\n5-way {shots}-shot\n\n{markdown_table(ladder_table(results, shots))}")
+    return 0
+
+
+def tune_all(names: list[str], budget: Budget, out: Path) -> int:
+    """Try the learning rates of these rungs and print how each did on the validation classes."""
+    if unknown := sorted(set(names) - set(RATES)):
+        raise ValueError(f"no learning rates are listed for {unknown[0]!r}, but for {', '.join(RATES)}")
+    for name in names:
+        for result in tune(name, budget, out):
+            print(result.summary())
     return 0
