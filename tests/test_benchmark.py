@@ -15,7 +15,15 @@ import torch
 
 from taskadapter_lite import benchmark, figures
 from taskadapter_lite.__main__ import main
-from taskadapter_lite.benchmark import TOLERANCE, Switches, Way, Workload, ladder_of_switches, run_benchmark
+from taskadapter_lite.benchmark import (
+    TOLERANCE,
+    Switches,
+    Way,
+    Workload,
+    evaluation_seconds,
+    ladder_of_switches,
+    run_benchmark,
+)
 from taskadapter_lite.commands.benchmark import table, write_clips
 from taskadapter_lite.datasets import ClipFolder
 
@@ -78,6 +86,14 @@ def test_ratios_are_those_of_the_rounds(found):
             by_hand = [a / b for a, b in zip(first[what], row["seconds"][what], strict=True)]
             assert row["ratios"][what] == {"median": median(by_hand), "least": min(by_hand), "largest": max(by_hand)}
     assert set(found["rows"][0]["ratios"]["train"].values()) == {1.0}
+
+
+def test_a_cache_is_filled_once_a_clip_and_evaluation_pays_for_it(found):
+    fills = [row["fill"] for row in found["rows"]]
+    assert fills[:3] == [0, 0, 0]
+    assert min(fills[3:]) > 0
+    row = {"seconds": {"evaluate": [3.0, 1.0, 2.0]}, "fill": 0.5}
+    assert evaluation_seconds(row, episodes=10, clips=4) == 22.0
 
 
 def test_seconds_are_per_episode(folder, monkeypatch):
