@@ -179,6 +179,7 @@ def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: boo
         model, training = train_rung(rung, budget, seed, clips, rate, progress)
         file.parent.mkdir(parents=True, exist_ok=True)
         about = {"config": training.config, "seconds": round(training.seconds, 1), "seed": seed}
+        about["history"] = training.history
         save_checkpoint(file, model, metadata=about)
     model = load_model(file).to(budget.device)
     return model, load_checkpoint(file, model)["metadata"]
@@ -198,6 +199,7 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
         options = {"pairs": partners(), "precision": budget.precision, "batch_size": 4}
         result = evaluate(model, source, episodes, rung.metric, name=rung.name, progress=progress, **options)
         result.config |= {"training": trained.get("config")}
+        result.history = [] if rung.weights else trained.get("history", [])
         result.metadata |= {"training_seconds": trained.get("seconds", 0.0)}
         result.seeds |= {"training": seed}
         result.metadata |= {"group": rung.group, "shots": k, "shuffled": rung.shuffled}

@@ -105,6 +105,7 @@ def test_learning_rates_are_chosen_on_validation_classes_and_used(tmp_path, monk
     run_rung(tuned, TINY, 0, (1,), tmp_path, progress=False)
     (result,) = load_results(tmp_path)
     assert result.config["training"]["training"]["learning_rate"] == best
+    assert result.history[-1]["step"] == 2
 
 
 def test_a_rungs_own_learning_rate_is_kept(tmp_path):
