@@ -1,12 +1,22 @@
-"""The notebooks with widgets, run in a real JupyterLab; every slider and list answers to the keyboard."""
+"""All lessons, run in a real JupyterLab; where there are widgets, every slider and list answers to the keyboard."""
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
+from conftest import ROOT, SECONDS
 from subject import press_all
 
 pytestmark = pytest.mark.browser
 NOTEBOOKS = ["02_episodes", "03_prototypes_and_metrics", "08_seeing_attention", "10_your_own_videos"]
+OTHERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb") if path.stem not in NOTEBOOKS)
 SHOWN = """() => [...document.querySelectorAll('img.widget-image, .widget-html-content')]
     .map(e => e.src || e.innerHTML).join()"""
 
@@ -40,3 +50,37 @@ def test_notebook_runs_and_its_controls_answer(lab, open_notebook, name):
     assert moved > 0 or name == "10_your_own_videos"
     assert notebook.errors() == []
     notebook.shot("-moved")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_lesson_runs_without_an_error(open_notebook, name):
+    notebook = open_notebook(f"{name}.ipynb")
+    assert notebook.errors() == []
+    notebook.shot()
+
+
+def test_make_lab_opens_the_first_lesson(chromium, tmp_path):
+    """What the Makefile starts asks the desktop's browser for a page; a script notes which, and Chromium opens it."""
+    (line,) = re.findall(r"^\t\$\(BIN\)/jupyter (lab .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    note, asked = tmp_path / "note.sh", tmp_path / "asked"
+    note.write_text(f'#!/bin/sh\necho "$1" > {asked}\n')
+    note.chmod(0o755)
+    command = [sys.executable, "-m", "jupyter", *shlex.split(line), "--allow-root", "--port=0"]
+    with (tmp_path / "log").open("w") as log:
+        variables = os.environ | {"BROWSER": f"{note} %s", "JUPYTER_RUNTIME_DIR": str(tmp_path)}
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stderr=log, stdout=log, start_new_session=True)
+    try:
+        end = time.monotonic() + SECONDS
+        while not (asked.exists() and asked.read_text()) and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.3)
+        assert asked.exists(), (tmp_path / "log").read_text()[-2000:]
+        page = chromium.new_page()
+        page.goto(asked.read_text().strip(), timeout=1000 * SECONDS)
+        title = page.locator(".jp-NotebookPanel h1").first
+        title.wait_for(timeout=1000 * SECONDS)
+        assert title.inner_text().startswith("00")
+        page.close()
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
