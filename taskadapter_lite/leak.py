@@ -81,10 +81,11 @@ def measure_leak(
         model: trained, with task attention.
         cache: of the test clips.
         episodes: balanced ones, see `in_company`.
-        **about: `seeds` and `metadata` for the results.
+        **about: `seeds`, `metadata` and `precision` of `evaluate`.
 
     Returns:
-        Company -> result. In the scope "inductive" the accuracies "alone" are those of "balanced", query for query.
+        Company -> result. In the scope "inductive" the accuracies "alone" are those of "balanced", query for query
+        (in "bf16" up to rounding).
     """
     results = {}
     for company in COMPANIES:

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/leak"), help="folder of results (default: %(default)s)")
     parser.add_argument("--k-shot", type=int, choices=(1, 5), default=1, help="(default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=1000, help="of the saved list (default: %(default)s)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="(default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
 
 
@@ -38,10 +39,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{file} has no task attention: what its queries see can't depend on each other")
         about = read_checkpoint(file)[1]["metadata"]
         seeds = {"training": about.get("seed", 0)}
-        cache = PrefixCache(model, clips)
-        for company, result in measure_leak(
-            model, cache, episodes, seeds=seeds, metadata={"adapters": file.name}
-        ).items():
+        how = {"seeds": seeds, "metadata": {"adapters": file.name}, "precision": args.precision}
+        for company, result in measure_leak(model, PrefixCache(model, clips), episodes, **how).items():
             result.metadata |= {"company": company, "shots": args.k_shot}
             words = f"{model.scope}_{company}_{args.k_shot}shot_seed{seeds['training']}"
             result.save(args.out / f"{words.replace(' ', '_')}.json")
