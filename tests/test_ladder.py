@@ -130,7 +130,7 @@ def test_the_table_has_seeds_pairs_parameters_and_seconds(tmp_path):
     results[1].pairs, results[2].pairs = ({"right": r, "partner": 1, "total": 9} for r in (1, 5))
     table = ladder_table(results, 1).set_index("name")
     row = table.loc["Space + joint (order-blind)"]
-    assert (row["seeds"], row["parameters"], row["group"]) == (2, 66_816, "main")
+    assert (row["seeds"], row["parameters"], row["group"]) == (2, 50_112, "main")
     assert row["pairs"] == pytest.approx(75.0)
     assert row["seconds"] > 0 == table.loc["Frozen, cosine", "seconds"]
     assert table.loc["Frozen, cosine", "difference"] == 0
