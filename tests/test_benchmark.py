@@ -23,9 +23,11 @@ from taskadapter_lite.benchmark import (
     evaluation_seconds,
     ladder_of_switches,
     run_benchmark,
+    step_memory,
 )
 from taskadapter_lite.commands.benchmark import table, write_clips
 from taskadapter_lite.datasets import ClipFolder
+from taskadapter_lite.provenance import peak_memory
 
 TINY = Workload(depth=2, n_way=2, T=2)
 WAYS = ladder_of_switches(episodes=2, compiled=False)
@@ -86,6 +88,15 @@ def test_ratios_are_those_of_the_rounds(found):
             by_hand = [a / b for a, b in zip(first[what], row["seconds"][what], strict=True)]
             assert row["ratios"][what] == {"median": median(by_hand), "least": min(by_hand), "largest": max(by_hand)}
     assert set(found["rows"][0]["ratios"]["train"].values()) == {1.0}
+
+
+def test_measuring_memory_keeps_none(folder):
+    way = Way(WAYS[0], TINY, ClipFolder(folder, T=TINY.T, size=TINY.size))
+    kept = [step_memory(way) for _ in range(2)][0]
+    before = peak_memory("cpu")
+    for _ in range(20):
+        step_memory(way)
+    assert peak_memory("cpu") - before < 5 * kept
 
 
 def test_a_cache_is_filled_once_a_clip_and_evaluation_pays_for_it(found):
