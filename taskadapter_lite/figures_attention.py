@@ -23,6 +23,7 @@ from matplotlib.patches import Rectangle
 from taskadapter_lite.figures_clips import OTHER, OWN, QUERY, as_array, as_frames, draw_strip, place_strip, wrap
 
 TINT = "OrRd"  # lightness falls steadily: readable in grey and by the colour-blind
+MOST_VIDEOS = 12  # strips in one figure, beside the query's own
 QUERY_ROW = -1.3  # where the query's own strip lies above the rows 0, 1, ... of the videos that it attends to
 
 
@@ -102,7 +103,8 @@ def plot_cross_video_attention(
         clips: (B, T, 3, H, W), uint8 or float RGB in [0, 1].
         labels: (B,) label of every video in 0..n_way-1; class_names: n_way names.
         query: which video asks, 0..B-1.
-        videos: which videos to draw, in this order; by default all that the query attends to.
+        videos: which videos to draw, in this order; by default all that the query attends to, or of more than 12 the
+            own class and the most attended others (bars and chance stay those of all).
         head: one head; the mean over heads by default.
         token: (t, n) a place to frame, n = 1.. is a patch; each strip then carries its share at that place.
         vmax: the share drawn darkest, `darkest_share` by default. Give one value to compare two figures.
@@ -118,7 +120,12 @@ def plot_cross_video_attention(
     """
     maps, labels = query_maps(weights, query, head), as_array(labels)
     visible = np.flatnonzero(maps.sum(axis=(1, 2, 3)) > 0)
-    videos = sorted(visible, key=lambda i: (i == query, labels[i] != labels[query], i)) if videos is None else videos
+    if videos is None:
+        shares = maps.mean(axis=(1, 2, 3))
+        videos = sorted(visible, key=lambda i: (labels[i] != labels[query], -shares[i]))[
+            :MOST_VIDEOS
+        ]  # own class first
+        videos = sorted({*videos, query} & set(visible), key=lambda i: (i == query, labels[i] != labels[query], i))
     vmax = vmax or darkest_share(maps)
     chance = 1 / len(visible)
     _, T, _, H, W = as_array(clips).shape

@@ -187,6 +187,22 @@ def test_cross_video_attention_of_one_head_and_chosen_videos(weights, clips):
     np.testing.assert_allclose([bar.get_width() for bar in axes[1].patches], 100 * shares)
 
 
+def test_cross_video_attention_of_many_videos_draws_the_own_class_and_the_most_attended():
+    B, query = 27, 26  # five classes of five support videos, two queries
+    generator = np.random.default_rng(0)
+    raw = generator.random((4, 5, 1, B, B)) * np.linspace(1, 3, B)
+    labels = [*np.repeat(range(5), 5), 0, 1]
+    raw[..., 25] = 0  # the other query is not visible
+    weights = raw / raw.sum(axis=-1, keepdims=True)
+    clips = generator.random((B, 4, 3, 8, 8))
+    axes = figures.plot_cross_video_attention(weights, clips, labels, list("abcde"), query)
+    shares = figures.query_maps(weights, query).mean(axis=(1, 2, 3))
+    others = [i for i in np.argsort(-shares) if labels[i] != 1 and i != query][:6]  # 12 less own class and itself
+    order = [*range(5, 10), *sorted(others), query]
+    np.testing.assert_allclose([bar.get_width() for bar in axes[1].patches], 100 * shares[order])
+    np.testing.assert_allclose(axes[1].lines[0].get_xdata(), 100 / 26)  # equal shares of all that it sees
+
+
 # results
 
 
