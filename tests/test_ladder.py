@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from taskadapter_lite.__main__ import main
+from taskadapter_lite.commands.ladder import wanted
 from taskadapter_lite.datasets import bundled_clips
 from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.ladder import (
@@ -134,3 +135,9 @@ def test_the_table_has_seeds_pairs_parameters_and_seconds(tmp_path):
     assert row["pairs"] == pytest.approx(75.0)
     assert row["seconds"] > 0 == table.loc["Frozen, cosine", "seconds"]
     assert table.loc["Frozen, cosine", "difference"] == 0
+
+
+def test_rungs_are_chosen_by_name_or_by_a_word_of_it():
+    names = [r.name for r in RUNGS]
+    assert [name for name in names if wanted(name, ["+ task, inductive"])] == ["+ task, inductive"]
+    assert [name for name in names if wanted(name, ["Frozen", "L = 1"])] == [*names[:3], "L = 1"]

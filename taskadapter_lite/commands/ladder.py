@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("runs/ladder"), help="folder of results (default: %(default)s)"
     )
     parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs whose names hold one of these words")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs of these names, or that hold these words")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training (default: 0 1 2)")
     parser.add_argument("--shots", type=int, nargs="+", choices=(1, 5), default=[1, 5], help="(default: 1 5)")
     parser.add_argument(
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         budget = Budget(
             args.steps, args.depth, test_episodes=args.test_episodes, precision=args.precision, device=args.device
         )
-        rungs = [r for r in RUNGS if r.group in args.group and (not args.only or any(w in r.name for w in args.only))]
+        rungs = [rung for rung in RUNGS if rung.group in args.group and (not args.only or wanted(rung.name, args.only))]
         if args.tune is not None:
             return tune_all(args.tune or list(RATES), budget, args.out)
         for seed in args.seeds:
@@ -58,6 +58,12 @@ def run(args: argparse.Namespace) -> int:
     for shots in sorted({result.metadata["shots"] for result in results}):
         print(f"\n5-way {shots}-shot\n\n{markdown_table(ladder_table(results, shots))}")
     return 0
+
+
+def wanted(name: str, words: list[str]) -> bool:
+    """A word that is the whole name of a rung means that one alone; others mean all names that hold them."""
+    full = {rung.name for rung in RUNGS}
+    return any(word == name if word in full else word in name for word in words)
 
 
 def tune_all(names: list[str], budget: Budget, out: Path) -> int:
