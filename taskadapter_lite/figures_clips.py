@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import textwrap
 from collections.abc import Sequence
@@ -130,7 +131,18 @@ def play_clip(clips: Any, fps: float = 6, height: int = 128) -> DisplayedImage:
     """
     from IPython.display import Image as DisplayedImage
 
-    return DisplayedImage(data=animation_bytes(clips, fps), format="gif", height=height)
+    class Playing(DisplayedImage):
+        """As HTML too: a page made by nbconvert leaves image/gif out."""
+
+        def _repr_html_(self) -> str:
+            data = base64.b64encode(self.data).decode()
+            return f'<img src="data:image/gif;base64,{data}" height="{self.height}" alt="a clip that plays">'
+
+        def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+            data, metadata = super()._repr_mimebundle_(include, exclude)
+            return data | {"text/html": self._repr_html_()}, metadata
+
+    return Playing(data=animation_bytes(clips, fps), format="gif", height=height)
 
 
 def show_episode(

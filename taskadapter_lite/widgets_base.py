@@ -59,7 +59,7 @@ class FigureWidget(widgets.VBox):
     """Controls above a picture. Subclasses say what is drawn and what is written beside it.
 
     A control that moves calls `refresh`. What a user can get wrong becomes a sentence under the controls; the picture
-    stays. Where widgets do not run (a rendered page, a test) the notebook shows the same picture as a plain image.
+    stays. Where widgets do not run (a rendered page, a test) the notebook shows a small copy of the same picture.
 
     Args:
         rows: the controls that move the picture, in rows.
@@ -104,11 +104,20 @@ class FigureWidget(widgets.VBox):
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         picture = self.picture.value or self._png()
         if picture:
-            data["image/png"] = base64.b64encode(picture).decode()
+            data["image/jpeg"] = base64.b64encode(still_copy(picture)).decode()
         return bundle
 
     def _png(self) -> bytes:
         return png_bytes(self.draws())
+
+
+def still_copy(png: bytes, width: int = 720, quality: int = 80) -> bytes:
+    """The picture as a small JPEG, at most `width` pixels wide: what stays in the file of a notebook."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.thumbnail((width, picture.height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
 
 
 def sentence(error: Exception) -> str:

@@ -85,6 +85,7 @@ def test_play_clip_embeds_a_small_gif(clips):
     data, _ = figures.play_clip(clips[0])._repr_mimebundle_()
     assert "image/gif" in data
     assert len(data["image/gif"]) < 10_000
+    assert data["image/gif"].strip() in data["text/html"]
     with pytest.raises(ValueError, match="0"):
         figures.play_clip(clips[0], fps=0)
 

@@ -15,11 +15,14 @@ matplotlib.use("Agg")
 
 import av
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from nbconvert import HTMLExporter
+from PIL import Image
 from tiny_run import SIZE, ColouredClips, T, tiny_backbone
 
 from taskadapter_lite import figures, playground, widgets, widgets_base
@@ -103,12 +106,30 @@ def test_without_widgets_the_same_picture_is_shown(clips, episodes, models):
     explorer = widgets.AlignmentExplorer(models["trained"], clips, episodes)
     bundle = explorer._repr_mimebundle_()
     bundle = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert base64.b64decode(bundle["image/png"]) == explorer.picture.value
+    shown = Image.open(io.BytesIO(explorer.picture.value)).convert("RGB")
+    still = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
+    assert len(bundle["image/jpeg"]) < 60_000
+    assert still.width <= 720
+    assert abs(still.width / still.height - shown.width / shown.height) < 0.02
+    difference = np.asarray(shown.resize(still.size, Image.Resampling.LANCZOS), float) - np.asarray(still, float)
+    assert np.abs(difference).mean() < 4  # of 255
     assert "application/vnd.jupyter.widget-view+json" in bundle
     browser = widgets.EpisodeBrowser(clips)._repr_mimebundle_()
-    assert base64.b64decode((browser[0] if isinstance(browser, tuple) else browser)["image/png"])[1:4] == b"PNG"
+    assert "image/jpeg" in (browser[0] if isinstance(browser, tuple) else browser)
     nothing = widgets.FewShotPlayground(models["trained"])._repr_mimebundle_()
-    assert "image/png" not in (nothing[0] if isinstance(nothing, tuple) else nothing)
+    assert "image/jpeg" not in (nothing[0] if isinstance(nothing, tuple) else nothing)
+
+
+def test_a_page_made_of_a_notebook_shows_the_still_copy_and_the_playing_clip(clips, episodes, models):
+    shown = [widgets.AttentionExplorer(models, clips, episodes), figures.play_clip(clips.read(0))]
+    cells = []
+    for thing in shown:
+        bundle = thing._repr_mimebundle_()
+        output = nbformat.v4.new_output("display_data", bundle[0] if isinstance(bundle, tuple) else bundle)
+        cells.append(nbformat.v4.new_code_cell("shown", outputs=[output]))
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=cells))
+    assert 'src="data:image/jpeg;base64' in page
+    assert 'src="data:image/gif;base64' in page
 
 
 # episodes
