@@ -111,7 +111,7 @@ class FigureWidget(widgets.VBox):
         return png_bytes(self.draws())
 
 
-def still_copy(png: bytes, width: int = 720, quality: int = 80) -> bytes:
+def still_copy(png: bytes, width: int = 560, quality: int = 60) -> bytes:
     """The picture as a small JPEG, at most `width` pixels wide: what stays in the file of a notebook."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     picture.thumbnail((width, picture.height), Image.Resampling.LANCZOS)

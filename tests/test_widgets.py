@@ -109,7 +109,7 @@ def test_without_widgets_the_same_picture_is_shown(clips, episodes, models):
     shown = Image.open(io.BytesIO(explorer.picture.value)).convert("RGB")
     still = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
     assert len(bundle["image/jpeg"]) < 60_000
-    assert still.width <= 720
+    assert still.width <= 560
     assert abs(still.width / still.height - shown.width / shown.height) < 0.02
     difference = np.asarray(shown.resize(still.size, Image.Resampling.LANCZOS), float) - np.asarray(still, float)
     assert np.abs(difference).mean() < 4  # of 255
