@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import textwrap
 from collections.abc import Sequence
@@ -98,13 +97,14 @@ def show_clip(clip: Any, ax: Axes | None = None, title: str | None = None, frame
     return ax
 
 
-def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> bytes:
-    """An endless GIF of one clip (T, 3, H, W), or of several of equal shape (B, T, 3, H, W) side by side.
+def animation_bytes(clips: Any, fps: float = 6, height: int | None = None, format: str = "GIF") -> bytes:
+    """An endless animation of one clip (T, 3, H, W), or of several of equal shape (B, T, 3, H, W) side by side.
 
     Args:
         clips: uint8 or float RGB in [0, 1].
         fps: frames a second, above 0.
         height: pixels; the clip's own height by default.
+        format: "GIF", or "PNG": an animated PNG, which plays wherever PNG pictures are shown.
     """
     if fps <= 0:
         raise ValueError(f"frames a second must be above 0, not {fps}")
@@ -117,12 +117,13 @@ def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> by
     if height:
         images = [image.resize((round(image.width * height / image.height), height), Image.NEAREST) for image in images]
     buffer = io.BytesIO()
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
+    options = {"append_images": images[1:], "duration": round(1000 / fps), "loop": 0}
+    images[0].save(buffer, format, save_all=True, optimize=True, **options)
     return buffer.getvalue()
 
 
 def play_clip(clips: Any, fps: float = 6, height: int = 128) -> DisplayedImage:
-    """One clip, or several side by side, moving: an image that any notebook shows without widgets or network.
+    """One clip, or several side by side, moving: an animated PNG, which notebooks and pages made of them show alike.
 
     Args:
         clips: (T, 3, H, W) or (B, T, 3, H, W), uint8 or float RGB in [0, 1].
@@ -131,18 +132,7 @@ def play_clip(clips: Any, fps: float = 6, height: int = 128) -> DisplayedImage:
     """
     from IPython.display import Image as DisplayedImage
 
-    class Playing(DisplayedImage):
-        """As HTML too: a page made by nbconvert leaves image/gif out."""
-
-        def _repr_html_(self) -> str:
-            data = base64.b64encode(self.data).decode()
-            return f'<img src="data:image/gif;base64,{data}" height="{self.height}" alt="a clip that plays">'
-
-        def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-            data, metadata = super()._repr_mimebundle_(include, exclude)
-            return data | {"text/html": self._repr_html_()}, metadata
-
-    return Playing(data=animation_bytes(clips, fps), format="gif", height=height)
+    return DisplayedImage(data=animation_bytes(clips, fps, format="PNG"), format="png", height=height)
 
 
 def show_episode(

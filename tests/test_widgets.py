@@ -129,7 +129,7 @@ def test_a_page_made_of_a_notebook_shows_the_still_copy_and_the_playing_clip(cli
         cells.append(nbformat.v4.new_code_cell("shown", outputs=[output]))
     page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=cells))
     assert 'src="data:image/jpeg;base64' in page
-    assert 'src="data:image/gif;base64' in page
+    assert 'src="data:image/png;base64' in page
 
 
 # episodes
