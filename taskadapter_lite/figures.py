@@ -8,7 +8,7 @@ from taskadapter_lite.figures_attention import (
     query_maps,
     token_maps,
 )
-from taskadapter_lite.figures_clips import animation_bytes, play_clip, show_clip, show_episode, use_style
+from taskadapter_lite.figures_clips import animation_bytes, contact_sheet, play_clip, show_clip, show_episode, use_style
 from taskadapter_lite.figures_features import plot_alignment, plot_feature_shift, principal_plane
 from taskadapter_lite.figures_matrices import (
     own_class_mass,
@@ -28,6 +28,7 @@ from taskadapter_lite.figures_speed import plot_speedups
 
 __all__ = [
     "animation_bytes",
+    "contact_sheet",
     "darkest_share",
     "lit_frames",
     "own_class_mass",

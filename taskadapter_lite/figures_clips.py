@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from IPython.display import Image as DisplayedImage
@@ -133,6 +133,29 @@ def play_clip(clips: Any, fps: float = 6, height: int = 128) -> DisplayedImage:
     from IPython.display import Image as DisplayedImage
 
     return DisplayedImage(data=animation_bytes(clips, fps, format="PNG"), format="png", height=height)
+
+
+def contact_sheet(clips: Any, names: Sequence[str], columns: int = 5, height: int = 40) -> Image.Image:
+    """Many clips as small film strips with their names below, filled row by row.
+
+    Args:
+        clips: (n, T, 3, H, W), uint8 or float RGB in [0, 1].
+        names: n names; long ones are cut.
+        columns: strips in a row.
+        height: pixels of a strip.
+    """
+    strips = [Image.fromarray((255 * film_strip(as_frames(clip))).round().astype(np.uint8)) for clip in clips]
+    width, line, font = round(strips[0].width * height / strips[0].height), 16, ImageFont.load_default(11)
+    rows = -(-len(strips) // columns)
+    sheet = Image.new("RGB", (columns * (width + 8) + 8, rows * (height + line + 6) + 8), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (strip, name) in enumerate(zip(strips, names, strict=True)):
+        x, y = 8 + i % columns * (width + 8), 8 + i // columns * (height + line + 6)
+        sheet.paste(strip.resize((width, height), Image.Resampling.LANCZOS), (x, y))
+        while font.getlength(name) > width:
+            name = name.removesuffix("…")[:-1] + "…"
+        pen.text((x, y + height + 1), name, fill="black", font=font)
+    return sheet
 
 
 def show_episode(

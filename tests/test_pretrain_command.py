@@ -3,8 +3,10 @@
 import json
 
 import torch
+from PIL import Image
 
 from taskadapter_lite.__main__ import main
+from taskadapter_lite.actions import ACTIONS
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.commands.render import add_file, slug, write_mp4
 from taskadapter_lite.decoding import decode_frames
@@ -32,6 +34,19 @@ def test_render_twice_gives_the_same_files_and_manifest(tmp_path):
     assert len(manifest["clips"]) == 100
     for entry in manifest["clips"][:5]:
         assert (tmp_path / "one" / entry["path"]).read_bytes() == (tmp_path / "two" / entry["path"]).read_bytes()
+
+
+def test_a_sheet_shows_every_class_once(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "taskadapter_lite.commands.render.contact_sheet",
+        lambda clips, names, columns: drawn.extend(names) or Image.new("RGB", (len(clips), 1)),
+    )
+    assert main(["render", "--sheet", str(tmp_path / "new" / "sheet.png")]) == 0
+    assert sorted(drawn) == sorted(ACTIONS)
+    assert all(ACTIONS[drawn[i]].pair == drawn[i + 1] for i in range(0, 100, 2))
+    with Image.open(tmp_path / "new" / "sheet.png") as sheet:
+        assert sheet.size == (100, 1)
 
 
 def test_mp4_keeps_the_frames_nearly(tmp_path):

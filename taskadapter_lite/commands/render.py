@@ -12,6 +12,7 @@ import av
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from taskadapter_lite.figures import contact_sheet
 from taskadapter_lite.sprites import ACTIONS, LEVELS, render_clips
 
 HELP = "render Something-Sprites clips as mp4 files with a manifest"
@@ -36,10 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", choices=LEVELS, default="plain", help="plain, or cluttered (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the clips (default: %(default)s)")
     parser.add_argument("--crf", type=int, default=23, help="H.264 quality, 0 (best) to 51 (default: %(default)s)")
+    parser.add_argument("--sheet", type=Path, help="only write one picture here: a film strip of every class")
 
 
 def run(args: argparse.Namespace) -> int:
     """Render all classes, write the files, then the manifest."""
+    if args.sheet:
+        return write_sheet(args)
     if args.size % 2 or args.size < 16:
         raise ValueError(f"--size is {args.size}, but H.264 takes an even number of pixels, here at least 16")
     counts = {"train": args.train_clips, "val": args.val_clips, "test": args.test_clips}
@@ -57,6 +61,16 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{len(entries)} clips of {len(ACTIONS)} classes, {total / 1e6:.1f} MB, in {args.out}; manifest.json lists them"
     )
+    return 0
+
+
+def write_sheet(args: argparse.Namespace) -> int:
+    """One film strip of each class, partners side by side, as a picture."""
+    names = list(dict.fromkeys(name for one, action in ACTIONS.items() for name in (one, action.pair)))
+    clips = render_clips(names, [0] * len(names), args.seed, 6, args.size, args.level)
+    args.sheet.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(clips, names, columns=4).save(args.sheet, quality=80)
+    print(f"{len(names)} classes in {args.sheet}")
     return 0
 
 
