@@ -57,6 +57,11 @@ def test_evaluate_writes_what_the_library_finds(run_folder, tmp_path, capsys):
     assert found.episodes in printed
 
 
+def test_precision_is_passed_on(run_folder, tmp_path):
+    assert run(run_folder, tmp_path / "a.json", "--precision", "bf16", "--episodes", "2") == 0
+    assert RunResult.load(tmp_path / "a.json").config["precision"] == "bf16"
+
+
 def test_trx_takes_its_trained_head(run_folder, tmp_path):
     for metric in ("trx", "bimhm"):
         assert run(run_folder, tmp_path / f"{metric}.json", "--metric", metric) == 0

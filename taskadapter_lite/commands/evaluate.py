@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="episodes in one pass (default: %(default)s)")
     parser.add_argument("--cache", type=Path, help="file that keeps frozen tokens from run to run")
     parser.add_argument("--half-cache", action="store_true", help="keep tokens in bfloat16 (each off by up to 0.4 %%)")
+    parser.add_argument(
+        "--precision", default="fp32", choices=["fp32", "bf16"], help="of adapted blocks (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=0, help="threads that read clips (default: %(default)s)")
     add_data_arguments(parser)
     parser.add_argument("--part", default="test", choices=["train", "val", "test"], help="default: %(default)s")
@@ -78,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         episodes if team.size == 1 else team.share(episodes),
         metric,
         scope=args.scope,
+        precision=args.precision,
         aggregation=args.aggregation,
         cache=_open_cache(args, model, clips),
         text=None if args.text is None else TextFeatures.load(args.text),
