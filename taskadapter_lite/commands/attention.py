@@ -77,7 +77,7 @@ def draw_attention(
         model(frames, n_support)
     names = [clips.class_names[c] for c in episode.classes]
     labels = torch.cat([episode.support_labels, episode.query_labels])
-    title = f"Task attention of block {block + 1}: what one query sees in the support videos"
+    title = f"Task attention of block {block}: what one query sees in the support videos"
     figure = plt.figure(figsize=(10, 8))
     weights = record.weights["task"][block].cpu()
     figures.plot_cross_video_attention(weights, frames.cpu(), labels, names, n_support, title=title, figure=figure)
