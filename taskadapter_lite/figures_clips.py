@@ -97,14 +97,13 @@ def show_clip(clip: Any, ax: Axes | None = None, title: str | None = None, frame
     return ax
 
 
-def animation_bytes(clips: Any, fps: float = 6, height: int | None = None, format: str = "GIF") -> bytes:
+def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> bytes:
     """An endless animation of one clip (T, 3, H, W), or of several of equal shape (B, T, 3, H, W) side by side.
 
     Args:
         clips: uint8 or float RGB in [0, 1].
         fps: frames a second, above 0.
         height: pixels; the clip's own height by default.
-        format: "GIF", or "PNG": an animated PNG, which plays wherever PNG pictures are shown.
     """
     if fps <= 0:
         raise ValueError(f"frames a second must be above 0, not {fps}")
@@ -118,12 +117,14 @@ def animation_bytes(clips: Any, fps: float = 6, height: int | None = None, forma
         images = [image.resize((round(image.width * height / image.height), height), Image.NEAREST) for image in images]
     buffer = io.BytesIO()
     options = {"append_images": images[1:], "duration": round(1000 / fps), "loop": 0}
-    images[0].save(buffer, format, save_all=True, optimize=True, **options)
+    images[0].save(buffer, "GIF", save_all=True, **options)
     return buffer.getvalue()
 
 
 def play_clip(clips: Any, fps: float = 6, height: int = 128) -> DisplayedImage:
-    """One clip, or several side by side, moving: an animated PNG, which notebooks and pages made of them show alike.
+    """One clip, or several side by side, moving: a GIF, which JupyterLab plays without widgets or network.
+
+    Pages that nbconvert makes leave GIFs out: film strips (`show_clip`) are for paper.
 
     Args:
         clips: (T, 3, H, W) or (B, T, 3, H, W), uint8 or float RGB in [0, 1].
@@ -132,7 +133,7 @@ def play_clip(clips: Any, fps: float = 6, height: int = 128) -> DisplayedImage:
     """
     from IPython.display import Image as DisplayedImage
 
-    return DisplayedImage(data=animation_bytes(clips, fps, format="PNG"), format="png", height=height)
+    return DisplayedImage(data=animation_bytes(clips, fps), format="gif", height=height)
 
 
 def contact_sheet(clips: Any, names: Sequence[str], columns: int = 5, height: int = 40) -> Image.Image:
