@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from taskadapter_lite.results import RunResult, text_interval
+from taskadapter_lite.ladder import ladder_table, load_results
+from taskadapter_lite.results import RunResult, accuracy_interval, text_interval
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +31,56 @@ def test_each_row_says_what_its_file_says(file):
     assert f"{100 * share:.1f} +- {100 * half:.1f}" in cells
 
 
+def ladder_lines() -> list[str]:
+    """The README's rows of the ladder, from its result files."""
+    results = list(load_results(ROOT / "notebooks" / "results" / "ladder"))
+    one, five = (ladder_table(results, shots).set_index("name") for shots in (1, 5))
+    lines = []
+    for name, row in one[one["group"] == "main"].iterrows():
+        accuracy = [f"{row['mean']:.1f} +- {row['ci95']:.1f}", "-", f"{row['pairs']:.0f}", "-"]
+        if row["seeds"] > 1:
+            accuracy[1] = f"{row['seed_sd']:.1f}"
+        if name in five.index:
+            accuracy[3] = f"{five.loc[name, 'mean']:.1f} +- {five.loc[name, 'ci95']:.1f}"
+        scope = row["scope"] if isinstance(row["scope"], str) else "-"
+        cells = [name, scope, f"{row['parameters']:,}", str(row["seeds"]), *accuracy]
+        lines.append("| " + " | ".join([*cells, f"{row['seconds']:.0f}"]) + " |")
+    return lines
+
+
+def test_the_ladders_rows_are_those_of_its_files():
+    for line in ladder_lines():
+        assert line in README.splitlines()
+
+
+def gain(name: str, baseline: str, shots: int) -> str:
+    """Paired difference of two rungs in points, over the seeds that both have."""
+    runs = {one: {} for one in (name, baseline)}
+    for result in load_results(ROOT / "notebooks" / "results" / "ladder"):
+        if result.name in runs and result.metadata["shots"] == shots:
+            runs[result.name][result.seeds["training"]] = 100 * np.array(result.accuracies)
+    differences = [runs[name][seed] - runs[baseline][seed] for seed in runs[name]]
+    mean, half_width = accuracy_interval(np.mean(differences, axis=0))
+    return f"{mean:.1f} +- {half_width:.1f}"
+
+
+@pytest.mark.parametrize(
+    "name, baseline, sign",
+    [
+        ("+ task, split (published)", "Full fine-tuning", ""),
+        ("+ task, inductive, OTAM", "Full fine-tuning, OTAM", ""),
+        ("+ time", "Space + joint (order-blind)", ""),
+        ("+ task, split (published)", "+ time", "+"),
+        ("+ task, joint", "+ time", ""),
+        ("+ task, inductive", "+ time", ""),
+        ("+ time, OTAM", "+ task, inductive, OTAM", ""),
+        ("+ task, inductive, OTAM", "+ task, inductive", ""),
+    ],
+)
+def test_the_claims_quote_the_paired_differences(name, baseline, sign):
+    assert f"{sign}{gain(name, baseline, 1)} / {gain(name, baseline, 5)}" in " ".join(README.split())
+
+
 def test_links_lead_somewhere():
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         if not link.startswith("http"):
@@ -36,8 +88,8 @@ def test_links_lead_somewhere():
 
 
 def test_the_two_commands_are_those_of_the_makefile():
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"`?make ([a-z-]+)", README)) <= set(targets)
+    rules = re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`?make ([a-z-]+)", README)) <= set(" ".join(rules).split())
 
 
 def test_the_ten_lines_run(monkeypatch):
