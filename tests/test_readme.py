@@ -81,6 +81,21 @@ def test_the_claims_quote_the_paired_differences(name, baseline, sign):
     assert f"{sign}{gain(name, baseline, 1)} / {gain(name, baseline, 5)}" in " ".join(README.split())
 
 
+@pytest.mark.parametrize("scope", ["split", "joint"])
+def test_the_leak_is_that_of_its_files(scope):
+    def by_task(company: str) -> np.ndarray:
+        files = sorted((ROOT / "notebooks" / "results" / "leak").glob(f"{scope}_{company}_1shot_seed*.json"))
+        runs = [np.array(RunResult.load(file).accuracies) for file in files]
+        return np.array([run.reshape(400, -1).mean(axis=1) for run in runs])
+
+    lost = 100 * (by_task("balanced") - by_task("alone"))
+    mean, half_width = accuracy_interval(lost.mean(axis=0))
+    text = " ".join(README.split())
+    assert f"{abs(mean):.1f} +- {half_width:.1f}" in text[text.index("What `split` gains") :][:300]
+    if scope == "split":
+        assert "({:.1f}, {:.1f} and {:.1f} by seed)".format(*abs(lost.mean(axis=1))) in text
+
+
 def test_links_lead_somewhere():
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         if not link.startswith("http"):
