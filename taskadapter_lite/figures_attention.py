@@ -122,10 +122,10 @@ def plot_cross_video_attention(
     visible = np.flatnonzero(maps.sum(axis=(1, 2, 3)) > 0)
     if videos is None:
         shares = maps.mean(axis=(1, 2, 3))
-        videos = sorted(visible, key=lambda i: (labels[i] != labels[query], -shares[i]))[
-            :MOST_VIDEOS
-        ]  # own class first
-        videos = sorted({*videos, query} & set(visible), key=lambda i: (i == query, labels[i] != labels[query], i))
+        own_first = sorted(visible, key=lambda i: (labels[i] != labels[query], -shares[i]))
+        videos = sorted(
+            {*own_first[:MOST_VIDEOS], query} & set(visible), key=lambda i: (i == query, labels[i] != labels[query], i)
+        )
     vmax = vmax or darkest_share(maps)
     chance = 1 / len(visible)
     _, T, _, H, W = as_array(clips).shape

@@ -98,7 +98,7 @@ def show_clip(clip: Any, ax: Axes | None = None, title: str | None = None, frame
 
 
 def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> bytes:
-    """An endless animation of one clip (T, 3, H, W), or of several of equal shape (B, T, 3, H, W) side by side.
+    """An endless GIF of one clip (T, 3, H, W), or of several of equal shape (B, T, 3, H, W) side by side.
 
     Args:
         clips: uint8 or float RGB in [0, 1].
@@ -116,8 +116,7 @@ def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> by
     if height:
         images = [image.resize((round(image.width * height / image.height), height), Image.NEAREST) for image in images]
     buffer = io.BytesIO()
-    options = {"append_images": images[1:], "duration": round(1000 / fps), "loop": 0}
-    images[0].save(buffer, "GIF", save_all=True, **options)
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
     return buffer.getvalue()
 
 

@@ -58,6 +58,7 @@ class Rung:
 
 FROZEN = {"depth": 0, "axes": ()}
 TUNED = {"trainable": "all"}  # every weight of the backbone
+TUNED_RATE = 3e-4  # of full fine-tuning where none has been chosen: pre-trained weights do not survive the adapters'
 OTAM = {"metric": "otam", "temperature": 2.0}  # a sum over 16 frame distances, so a lower temperature to start from
 RUNGS = (
     Rung("Frozen, cosine", FROZEN, None),
@@ -105,11 +106,7 @@ RATES = {
     "Full fine-tuning": (1e-4, 3e-4, 1e-3, 3e-3),
     "+ task, inductive": (1e-3, 3e-3, 1e-2),
 }
-VALIDATION = (
-    EpisodeSpec(n_way=5, k_shot=1, n_query=1),
-    1000,
-    12_345,
-)  # size, number and seed of the episodes that choose
+VALIDATION = (EpisodeSpec(n_way=5, k_shot=1, n_query=1), 1000, 12_345)  # size, number, seed of the choosing episodes
 
 
 @dataclass(frozen=True)
@@ -156,6 +153,8 @@ def train_rung(
     config = TrainConfig.recommended(
         n_steps=budget.n_steps, seed=seed, precision=budget.precision, validation_every=0, checkpoint_every=10**9
     )
+    if rate is None and rung.training.get("trainable") == "all":
+        rate = TUNED_RATE
     config = replace(config, **({} if rate is None else {"learning_rate": rate}))
     config = replace(config, **({"metric": rung.metric} | rung.training))
     config = replace(config, n_steps=max(1, budget.n_steps // config.episodes_per_step))  # the same episodes in all

@@ -109,6 +109,11 @@ def test_learning_rates_are_chosen_on_validation_classes_and_used(tmp_path, monk
     assert result.history[-1]["step"] == 2
 
 
+def test_full_fine_tuning_has_a_rate_of_its_own_before_one_is_chosen():
+    _, training = train_rung(rung("Full fine-tuning"), TINY, 0, bundled_clips("train"), progress=False)
+    assert training.config["training"]["learning_rate"] == 3e-4
+
+
 def test_a_rungs_own_learning_rate_is_kept(tmp_path):
     _, training = train_rung(rung("SGD 1e-3"), TINY, 0, bundled_clips("train"), rate=0.5, progress=False)
     assert training.config["training"]["learning_rate"] == 1e-3
