@@ -104,7 +104,10 @@ RUNGS = (
 # Learning rates tried on the validation classes, as carefully for full fine-tuning as for adapters
 RATES = {
     "Full fine-tuning": (1e-4, 3e-4, 1e-3, 3e-3),
+    "Full fine-tuning, OTAM": (1e-4, 3e-4, 1e-3),
     "+ task, inductive": (1e-3, 3e-3, 1e-2),
+    "+ time, OTAM": (1e-3, 3e-3, 1e-2),
+    "+ task, inductive, OTAM": (1e-3, 3e-3, 1e-2),
 }
 VALIDATION = (EpisodeSpec(n_way=5, k_shot=1, n_query=1), 1000, 12_345)  # size, number, seed of the choosing episodes
 
@@ -119,6 +122,9 @@ class Budget:
     test_episodes: int | None = None
     precision: str = "fp32"  # or "bf16"
     device: str = "cpu"
+    rendered: int | None = None  # train on so many freshly rendered clips a class instead of the bundled ones
+    level: str = "plain"  # or "cluttered", in training and at test
+    views: int = 4  # fixed readings of a training clip
     weights: Path | None = None  # of another backbone of the bundled architecture
 
 
@@ -151,7 +157,12 @@ def train_rung(
     """Train a rung's model with its own learning rate, else with `rate`, else with the recipe's."""
     model = build(rung, budget, seed)
     config = TrainConfig.recommended(
-        n_steps=budget.n_steps, seed=seed, precision=budget.precision, validation_every=0, checkpoint_every=10**9
+        n_steps=budget.n_steps,
+        seed=seed,
+        precision=budget.precision,
+        views=budget.views,
+        validation_every=0,
+        checkpoint_every=10**9,
     )
     if rate is None and rung.training.get("trainable") == "all":
         rate = TUNED_RATE
@@ -161,6 +172,14 @@ def train_rung(
     spec = EpisodeSpec(n_way=5, k_shot=1, n_query=rung.n_query)
     episodes = EpisodeSampler(clips.labels, spec, budget.n_steps, seed, clips.class_names)
     return model, train(model, clips, episodes, config, progress=progress, name=rung.name)
+
+
+def open_part(split: str, level: str = "plain", rendered: int | None = None) -> LabelledClips:
+    """The bundled clips; rendered ones where another number a class or another level is asked for."""
+    bundled = bundled_clips(split)
+    if level == "plain" and rendered is None:
+        return bundled
+    return SpriteClips(split, rendered or len(bundled) // len(bundled.class_names), level=level)
 
 
 def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: bool) -> tuple[TaskAdapterViT, dict]:
@@ -174,7 +193,7 @@ def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: boo
         )
     if not file.exists():
         rate = chosen_rate(rung, out)
-        clips = SpriteClips("train", rung.rendered) if rung.rendered else bundled_clips("train")
+        clips = open_part("train", budget.level, rung.rendered or budget.rendered)
         model, training = train_rung(rung, budget, seed, clips, rate, progress)
         file.parent.mkdir(parents=True, exist_ok=True)
         about = {"config": training.config, "seconds": round(training.seconds, 1), "seed": seed}
@@ -190,11 +209,11 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
     if all(file.exists() for file in files.values()):
         return
     model, trained = trained_rung(rung, budget, seed, out, progress)
-    clips = bundled_clips("test")
-    clips = ShuffledFrames(clips) if rung.shuffled else clips
+    test = open_part("test", budget.level)
+    clips = ShuffledFrames(test) if rung.shuffled else test
     source = PrefixCache(model, clips) if caches(model, rung) else clips
     for k, file in files.items():
-        episodes = saved_episodes(k, bundled_clips("test"))[: budget.test_episodes]
+        episodes = saved_episodes(k, test)[: budget.test_episodes]
         options = {"pairs": partners(), "precision": budget.precision, "batch_size": 4}
         result = evaluate(model, source, episodes, rung.metric, name=rung.name, progress=progress, **options)
         result.config |= {"training": trained.get("config")}
@@ -202,7 +221,7 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
         result.metadata |= {"training_seconds": trained.get("seconds", 0.0)}
         result.seeds |= {"training": seed}
         result.metadata |= {"group": rung.group, "shots": k, "shuffled": rung.shuffled}
-        result.dataset = bundled_clips("test").fingerprint
+        result.dataset = test.fingerprint
         result.save(file)
 
 
@@ -229,12 +248,19 @@ def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> list[Ru
 
 
 def chosen_rate(rung: Rung, out: Path) -> float | None:
-    """The learning rate that did best on the validation classes for models trained like this rung; None: not tuned."""
-    name = "Full fine-tuning" if (rung.training or {}).get("trainable") == "all" else "+ task, inductive"
-    tried = [RunResult.load(file) for file in (out / "learning_rates").glob(f"{file_name(name)}_*.json")]
-    if not tried:
-        return None
-    return max(tried, key=lambda result: fmean(result.accuracies)).metadata["learning_rate"]
+    """The learning rate that did best on the validation classes for the rung, or for the nearest one tried.
+
+    Nearest: with the same head, else with the cosine head; adapters and full fine-tuning apart. None: nothing tried.
+    """
+    training = rung.training or {}
+    basis = "Full fine-tuning" if training.get("trainable") == "all" else "+ task, inductive"
+    same_head = [f"{basis}, OTAM"] if training.get("metric") == "otam" else []
+    for name in (rung.name, *same_head, basis):
+        files = (out / "learning_rates").glob(f"{file_name(name)}_*.json")
+        tried = [result for file in files if (result := RunResult.load(file)).metadata["rung"] == name]
+        if tried:
+            return max(tried, key=lambda result: fmean(result.accuracies)).metadata["learning_rate"]
+    return None
 
 
 def caches(model: TaskAdapterViT, rung: Rung) -> bool:
@@ -243,8 +269,9 @@ def caches(model: TaskAdapterViT, rung: Rung) -> bool:
 
 
 def saved_episodes(shots: int, clips: LabelledClips) -> list[Episode]:
-    """The saved list of test episodes that all rungs share."""
-    return load_episodes(data_dir() / "episodes" / f"test_5way_{shots}shot.json", clips)
+    """The saved list of test episodes that all rungs share; of clips with other pixels, the same places in the list."""
+    plain = clips.fingerprint == bundled_clips("test").fingerprint
+    return load_episodes(data_dir() / "episodes" / f"test_5way_{shots}shot.json", clips if plain else clips.labels)
 
 
 def file_name(name: str) -> str:

@@ -146,3 +146,29 @@ def test_rungs_are_chosen_by_name_or_by_a_word_of_it():
     names = [r.name for r in RUNGS]
     assert [name for name in names if wanted(name, ["+ task, inductive"])] == ["+ task, inductive"]
     assert [name for name in names if wanted(name, ["Frozen", "L = 1"])] == [*names[:3], "L = 1"]
+
+
+def test_a_rate_is_taken_from_the_rung_itself_else_from_the_same_head(tmp_path):
+    def keep(name: str, rate: float) -> None:
+        result = RunResult(name, [0.5], metadata={"rung": name, "learning_rate": rate})
+        result.save(tmp_path / "learning_rates" / f"{file_name(name)}_{rate:g}.json")
+
+    keep("+ task, inductive", 1.0)
+    assert chosen_rate(rung("+ task, inductive, OTAM"), tmp_path) == 1.0
+    keep("+ task, inductive, OTAM", 2.0)
+    assert chosen_rate(rung("+ task, inductive"), tmp_path) == 1.0
+    assert chosen_rate(rung("+ time, OTAM"), tmp_path) == 2.0
+    keep("+ time, OTAM", 3.0)
+    assert chosen_rate(rung("+ time, OTAM"), tmp_path) == 3.0
+    assert chosen_rate(rung("Full fine-tuning, OTAM"), tmp_path) is None
+
+
+def test_the_cluttered_level_is_trained_and_tested_on_the_same_episodes(tmp_path):
+    arguments = ["--only", "+ time", "--steps", "2", "--seeds", "0", "--shots", "1", "--test-episodes", "4"]
+    assert main(["ladder", *arguments, "--out", str(tmp_path / "plain")]) == 0
+    cluttered = ["--level", "cluttered", "--rendered", "5", "--views", "1"]
+    assert main(["ladder", *arguments, *cluttered, "--out", str(tmp_path / "cluttered")]) == 0
+    (plain,), (other,) = (list(load_results(tmp_path / level)) for level in ("plain", "cluttered"))
+    assert plain.episodes == other.episodes
+    assert plain.dataset != other.dataset
+    assert other.config["training"]["training"]["views"] == 1

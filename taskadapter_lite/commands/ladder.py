@@ -8,6 +8,7 @@ from pathlib import Path
 from taskadapter_lite.datasets import verify_bundled
 from taskadapter_lite.ladder import RATES, RUNGS, Budget, ladder_table, load_results, run_rung, tune
 from taskadapter_lite.results import markdown_table
+from taskadapter_lite.sprites import LEVELS
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
 GROUPS = tuple(dict.fromkeys(rung.group for rung in RUNGS))
@@ -32,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
     parser.add_argument(
+        "--rendered", type=int, help="train on so many freshly rendered clips a class (default: the bundled clips)"
+    )
+    parser.add_argument(
+        "--level", choices=LEVELS, default=Budget.level, help="of the clips, in training and at test (default: plain)"
+    )
+    parser.add_argument(
+        "--views", type=int, default=Budget.views, help="fixed readings of a training clip (default: %(default)s)"
+    )
+    parser.add_argument(
         "--tune",
         nargs="*",
         metavar="NAME",
@@ -44,9 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing, then print a table for each number of shots."""
     if not args.table:
         verify_bundled()
-        budget = Budget(
-            args.steps, args.depth, test_episodes=args.test_episodes, precision=args.precision, device=args.device
-        )
+        settings = ("depth", "test_episodes", "precision", "device", "rendered", "level", "views")
+        budget = Budget(args.steps, **{name: getattr(args, name) for name in settings})
         rungs = [rung for rung in RUNGS if rung.group in args.group and (not args.only or wanted(rung.name, args.only))]
         if args.tune is not None:
             return tune_all(args.tune or list(RATES), budget, args.out)
