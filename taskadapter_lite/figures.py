@@ -2,7 +2,9 @@
 
 from taskadapter_lite.figures_attention import (
     darkest_share,
+    drawn_videos,
     lit_frames,
+    mark_token,
     plot_cross_video_attention,
     plot_token_attention,
     query_maps,
@@ -30,7 +32,9 @@ __all__ = [
     "animation_bytes",
     "contact_sheet",
     "darkest_share",
+    "drawn_videos",
     "lit_frames",
+    "mark_token",
     "own_class_mass",
     "play_clip",
     "plot_alignment",

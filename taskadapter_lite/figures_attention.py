@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from einops import rearrange
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -49,7 +50,7 @@ def lit_frames(clip: Any, maps: Any, vmax: float) -> np.ndarray:
     """
     frames, maps = as_frames(clip), as_array(maps).astype(float)
     _, H, W, _ = frames.shape
-    edges = np.hypot(*np.gradient(frames, axis=(1, 2))).max(axis=-1)
+    edges = np.hypot(*np.gradient(frames.astype(np.float32), axis=(1, 2))).max(axis=-1)
     quiet, loud = np.quantile(edges, [0.8, 0.99])
     pencil = 1 - 0.75 * np.clip((edges - quiet) / max(loud - quiet, 1e-6), 0, 1)[..., None]
     rows, columns = np.arange(H) * maps.shape[1] // H, np.arange(W) * maps.shape[2] // W
@@ -120,12 +121,7 @@ def plot_cross_video_attention(
     """
     maps, labels = query_maps(weights, query, head), as_array(labels)
     visible = np.flatnonzero(maps.sum(axis=(1, 2, 3)) > 0)
-    if videos is None:
-        shares = maps.mean(axis=(1, 2, 3))
-        own_first = sorted(visible, key=lambda i: (labels[i] != labels[query], -shares[i]))
-        videos = sorted(
-            {*own_first[:MOST_VIDEOS], query} & set(visible), key=lambda i: (i == query, labels[i] != labels[query], i)
-        )
+    videos = drawn_videos(maps, labels, query) if videos is None else videos
     vmax = vmax or darkest_share(maps)
     chance = 1 / len(visible)
     _, T, _, H, W = as_array(clips).shape
@@ -137,10 +133,7 @@ def plot_cross_video_attention(
         role = "the query itself" if i == query else f"★ {same}" if labels[i] == labels[query] else ""
         _row_label(strips, y, class_names[labels[i]], role, _colour(i, query, labels))
     if token is not None:
-        _frame_token(strips, token, maps.shape[2:], QUERY_ROW)
-        for y, i in enumerate(videos):
-            _frame_token(strips, token, maps.shape[2:], y)
-            _write_share(strips, token, maps[i], y)
+        mark_token(strips, maps[list(videos)], token)
     _share_bars(bars, maps[list(videos)].mean(axis=(1, 2, 3)), [_colour(i, query, labels) for i in videos], chance)
     _share_scale(bars, vmax, chance)
     _share_lines(lines, maps.mean(axis=(2, 3)), labels, query, visible, same)
@@ -148,6 +141,31 @@ def plot_cross_video_attention(
     which = f"mean of {heads} heads" if head is None else f"head {head} of {heads}"
     strips.set_title(f"{title or 'Task attention of one query'}, {which}")
     return axes
+
+
+def drawn_videos(maps: np.ndarray, labels: Any, query: int) -> list[int]:
+    """The videos that one figure has room for, in the order of its strips: own class first, the query itself last."""
+    labels, shares = as_array(labels), maps.mean(axis=(1, 2, 3))
+    visible = np.flatnonzero(shares > 0)
+    own_first = sorted(visible, key=lambda i: (labels[i] != labels[query], -shares[i]))
+    chosen = {*own_first[:MOST_VIDEOS], query} & set(visible)
+    return sorted(chosen, key=lambda i: (i == query, labels[i] != labels[query], i))
+
+
+def mark_token(strips: Axes, maps: np.ndarray, token: tuple[int, int]) -> list[Artist]:
+    """Frame the place ``token`` = (t, n) in the query's strip and in every video's, with the share of each video there.
+
+    Args:
+        strips: the first axes of `plot_cross_video_attention`.
+        maps: (videos, T, h, w) of the videos that are drawn, in their order.
+
+    Returns:
+        What was added, so that it can be taken away again.
+    """
+    grid, added = maps.shape[2:], []
+    for y in (QUERY_ROW, *range(len(maps))):
+        added.append(_frame_token(strips, token, grid, y))
+    return added + [_write_share(strips, token, shares, y) for y, shares in enumerate(maps)]
 
 
 def plot_token_attention(
@@ -191,10 +209,9 @@ def _attention_axes(n_videos: int, T: int, aspect: float, figure: Figure | None)
     ]
     for ax in axes[:2]:
         ax.set(ylim=(n_videos - 0.5, QUERY_ROW - 0.5), yticks=[])
-    for ax in axes[::2]:
-        ax.set(xlim=(-0.5, T - 0.5), xticks=range(T))
+    axes[0].set(xlim=(-0.5, T - 0.5), xticks=[])  # the lines below have the same frames
     axes[0].spines[:].set_visible(False)
-    axes[0].tick_params(length=0, labelbottom=False)  # the lines below have the same frames
+    axes[2].set(xlim=(-0.5, T - 0.5), xticks=range(T))
     return np.array(axes)
 
 
@@ -209,17 +226,18 @@ def _row_label(ax: Axes, y: float, name: str, role: str, colour: str) -> None:
         ax.text(-0.6, y + 0.06, role, ha="right", va="top", color=colour, fontsize=8.5)
 
 
-def _frame_token(ax: Axes, token: tuple[int, int], grid: tuple[int, int], y: float = 0) -> None:
+def _frame_token(ax: Axes, token: tuple[int, int], grid: tuple[int, int], y: float = 0) -> Artist:
     (t, n), (h, w) = token, grid
     row, column = divmod(n - 1, w)
     corner = (t - 0.5 + column / w, y - 0.5 + row / h)
-    ax.add_patch(Rectangle(corner, 1 / w, 1 / h, fill=False, edgecolor="black", linewidth=2))
+    return ax.add_patch(Rectangle(corner, 1 / w, 1 / h, fill=False, edgecolor="black", linewidth=2))
 
 
-def _write_share(ax: Axes, token: tuple[int, int], maps: np.ndarray, y: float) -> None:
+def _write_share(ax: Axes, token: tuple[int, int], maps: np.ndarray, y: float) -> Artist:
     t, share = token[0], maps[token[0]].flat[token[1] - 1]
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}
-    ax.text(t, y + 0.44, f"{100 * share:.0f}%", ha="center", va="bottom", fontsize=8, fontweight="bold", bbox=box)
+    text = f"{100 * share:.0f}%"
+    return ax.text(t, y + 0.44, text, ha="center", va="bottom", fontsize=8, fontweight="bold", bbox=box)
 
 
 def _share_bars(ax: Axes, shares: np.ndarray, colours: list[str], chance: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from html import escape
 
@@ -11,13 +11,14 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 from einops import rearrange
-from matplotlib.figure import Figure
 
 from taskadapter_lite.adapters import SCOPES
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec
 from taskadapter_lite.figures import (
     animation_bytes,
     darkest_share,
+    drawn_videos,
+    mark_token,
     own_class_mass,
     plot_alignment,
     plot_cross_video_attention,
@@ -29,7 +30,19 @@ from taskadapter_lite.metrics import alignment, bimhm_scores, otam_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.playground import FewShotPlayground
 from taskadapter_lite.prediction import Prediction, predict
-from taskadapter_lite.widgets_base import LABELS, Draw, FigureWidget, Recent, choice, places, slider, table
+from taskadapter_lite.widgets_base import (
+    LABELS,
+    Draw,
+    Drawing,
+    FigureWidget,
+    Mark,
+    Recent,
+    choice,
+    places,
+    png_bytes,
+    slider,
+    table,
+)
 
 __all__ = ["AlignmentExplorer", "AttentionExplorer", "EpisodeBrowser", "FewShotPlayground"]
 
@@ -122,6 +135,7 @@ class AttentionExplorer(FigureWidget):
         self.clips, self.episodes = clips, episodes
         self._predictions = Recent(lambda view, number: self._predict(*view, number))
         self._clips = Recent(lambda number: clips.read_batch(episodes[number].clips))
+        self._drawings = Recent(self._drawing, 4)
         first = next(iter(self.models.values()))
         blocks, heads = [int(block) for block in first.adapted], first.backbone.blocks[-1].attn.num_heads
         scopes = sorted(scopes, key=lambda scope: scope != first.scope)
@@ -137,31 +151,55 @@ class AttentionExplorer(FigureWidget):
         super().__init__(rows)
 
     def draws(self) -> list[Draw]:
-        number, head, query = self.number.value, self._head, self._row
-        episode, predictions = self.episodes[number], self._shown(number)
-        maps = [query_maps(found.weights[self.block.value], query, head) for _, found in predictions]
-        common = {
-            "clips": self._clips(number),
-            "labels": torch.cat([episode.support_labels, episode.query_labels]),
-            "class_names": names_of(self.clips, episode),
-            "query": query,
-            "head": head,
-            "token": (self.frame.value, self.patch.value),
-            "vmax": max(darkest_share(shares) for shares in maps),
-        }
-        return [
-            partial(self._draw, found.weights[self.block.value], common, f"{view[0]}, scope {view[1]}")
-            for view, found in predictions
-        ]
+        return [self._draw_of(view, self._darkest()) for view in self._views]
 
-    def _draw(self, weights: torch.Tensor, common: dict, title: str, figure: Figure) -> None:
-        plot_cross_video_attention(weights, **common, title=f"{title}, block {self.block.value}", figure=figure)
+    def _draw_of(self, view: tuple[str, str], vmax: float) -> Draw:
+        number, block = self.number.value, self.block.value
+        episode = self.episodes[number]
+        return partial(
+            plot_cross_video_attention,
+            self._predictions(view, number).weights[block],
+            self._clips(number),
+            torch.cat([episode.support_labels, episode.query_labels]),
+            names_of(self.clips, episode),
+            self._row,
+            head=self._head,
+            vmax=vmax,
+            title=f"{view[0]}, scope {view[1]}, block {block}",
+        )
+
+    def _drawing(self, view: tuple[str, str], vmax: float, *_others: Hashable) -> Drawing:
+        return Drawing(self._draw_of(view, vmax))
+
+    def _png(self) -> bytes:
+        """Another place is another mark on the same figures; everything else draws them anew."""
+        others = [control.value for control in (self.number, self.query, self.block, self.head)]
+        drawings = [self._drawings(view, self._darkest(), *others) for view in self._views]
+        return png_bytes(
+            [drawing.pixels(self._mark(maps)) for drawing, maps in zip(drawings, self._maps(), strict=True)]
+        )
+
+    def _darkest(self) -> float:
+        """One scale of colours for all that is shown."""
+        return max(darkest_share(maps) for maps in self._maps())
+
+    def _mark(self, maps: np.ndarray) -> Mark:
+        episode, token = self.episodes[self.number.value], (self.frame.value, self.patch.value)
+        labels = torch.cat([episode.support_labels, episode.query_labels])
+        videos = drawn_videos(maps, labels, self._row)
+        return lambda axes: mark_token(axes[0], maps[videos], token)
+
+    def _maps(self) -> list[np.ndarray]:
+        """The shares of the query shown, for each view (B, T, h, w)."""
+        found = [self._predictions(view, self.number.value) for view in self._views]
+        return [query_maps(one.weights[self.block.value], self._row, self._head) for one in found]
 
     def describe(self) -> str:
         number, q = self.number.value, self.query.value
         episode, names = self.episodes[number], names_of(self.clips, self.episodes[number])
         labels, rows = torch.cat([episode.support_labels, episode.query_labels]), []
-        for (name, scope), found in self._shown(number):
+        for name, scope in self._views:
+            found = self._predictions((name, scope), number)
             mass = own_class_mass(found.weights[self.block.value], labels, len(episode.support))[:, q]
             mass = mass.mean() if self._head is None else mass[self._head]
             text = "sees no support video" if np.isnan(mass) else f"{100 * mass:.1f}%"
@@ -179,9 +217,10 @@ class AttentionExplorer(FigureWidget):
     def _row(self) -> int:
         return len(self.episodes[self.number.value].support) + self.query.value
 
-    def _shown(self, number: int) -> list[tuple[tuple[str, str], Prediction]]:
-        views = [self.view.value] + ([self.beside.value] if self.beside.value else [])
-        return [(view, self._predictions(view, number)) for view in views]
+    @property
+    def _views(self) -> list[tuple[str, str]]:
+        """Model and scope of each figure."""
+        return [self.view.value] + ([self.beside.value] if self.beside.value else [])
 
     def _predict(self, name: str, scope: str, number: int) -> Prediction:
         model, episode = self.models[name], self.episodes[number]

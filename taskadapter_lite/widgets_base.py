@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import html
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,15 @@ from typing import Any
 import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from taskadapter_lite.figures_clips import STYLE
 
-Draw = Callable[..., object]  # fills the empty figure that it gets as `figure`
+Draw = Callable[..., Any]  # fills the empty figure that it gets as `figure`
+Mark = Callable[[Any], Sequence[Artist]]  # adds artists to what a Draw returned
 KEPT = 64  # pictures of one widget; moving back to one of them costs nothing
 WIDE = widgets.Layout(width="450px")
 LABELS = {"description_width": "140px"}
@@ -33,26 +37,63 @@ def _style() -> mpl.RcParams:
     return style
 
 
-def png_bytes(draws: Sequence[Draw], dpi: float = 72) -> bytes:
-    """Pictures side by side as one PNG: each of `draws` fills an empty figure, in the library's style.
+class Drawing:
+    """A figure drawn once, on which small marks are put, and taken off again, without drawing the rest anew.
 
-    The figures are not registered anywhere (no pyplot), so they can't leak.
+    The figure is not registered anywhere (no pyplot), so it can't leak.
+
+    Args:
+        draw: fills the empty figure that it gets as `figure`; what it returns is kept as `axes`.
+        dpi: pixels an inch.
     """
-    if not draws:
+
+    def __init__(self, draw: Draw, dpi: float = 72) -> None:
+        self.canvas = FigureCanvasAgg(Figure())
+        with mpl.rc_context(_style()):
+            self.axes = draw(figure=self.canvas.figure)
+            self.canvas.figure.set_dpi(dpi)
+            self.canvas.draw()
+        self._plain = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
+
+    def pixels(self, mark: Mark | None = None) -> np.ndarray:
+        """RGB (height, width, 3), uint8, with the artists that `mark` adds to `axes`."""
+        self.canvas.restore_region(self._plain)
+        with mpl.rc_context(_style()):
+            artists = mark(self.axes) if mark else []
+            for artist in artists:
+                self.canvas.figure.draw_artist(artist)
+        pixels = np.array(self.canvas.buffer_rgba())[..., :3]
+        for artist in artists:
+            artist.remove()
+        return pixels
+
+
+def png_bytes(pictures: Sequence[np.ndarray]) -> bytes:
+    """Pictures (height, width, 3) side by side, tops aligned, as one PNG."""
+    if not pictures:
         return b""
-    pictures = []
-    with mpl.rc_context(_style()):
-        for draw in draws:
-            canvas = FigureCanvasAgg(Figure())
-            draw(figure=canvas.figure)
-            canvas.figure.set_dpi(dpi)
-            canvas.draw()
-            pictures.append(np.asarray(canvas.buffer_rgba())[..., :3])
     height = max(len(picture) for picture in pictures)
     pictures = [np.pad(p, ((0, height - len(p)), (0, 0), (0, 0)), constant_values=255) for p in pictures]
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(pictures, axis=1)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+@contextmanager
+def young_garbage() -> Iterator[None]:
+    """Free what is made inside as soon as it is done with.
+
+    A figure is thousands of objects that refer to each other. Left to the garbage collector, they age until it searches
+    everything that Python holds, torch included: a third of a second, in the middle of an answer, now and then.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+        gc.collect(0)
 
 
 class FigureWidget(widgets.VBox):
@@ -94,7 +135,8 @@ class FigureWidget(widgets.VBox):
     def refresh(self, _change: Any = None) -> None:
         """Show the picture of the present state."""
         try:
-            self.picture.value, self.note.value = self._show(*self.state())
+            with young_garbage():
+                self.picture.value, self.note.value = self._show(*self.state())
             self.error.value = ""
         except (ValueError, OSError) as error:
             self.error.value = sentence(error)
@@ -108,7 +150,7 @@ class FigureWidget(widgets.VBox):
         return bundle
 
     def _png(self) -> bytes:
-        return png_bytes(self.draws())
+        return png_bytes([Drawing(draw).pixels() for draw in self.draws()])
 
 
 def still_copy(png: bytes, width: int = 560, quality: int = 60) -> bytes:

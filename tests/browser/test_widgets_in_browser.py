@@ -20,7 +20,7 @@ from taskadapter_lite import figures
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.metrics import alignment, otam_scores
 from taskadapter_lite.recording import record_attention
-from taskadapter_lite.widgets_base import png_bytes
+from taskadapter_lite.widgets_base import Drawing, png_bytes
 
 pytestmark = pytest.mark.browser
 CELLS = [
@@ -112,7 +112,7 @@ class Controls:
 
 def same(found: np.ndarray, draw) -> bool:
     """True if the page's picture is the one that the library draws here."""
-    expected = np.asarray(Image.open(io.BytesIO(png_bytes([draw]))).convert("RGB"), dtype=float)
+    expected = np.asarray(Image.open(io.BytesIO(png_bytes([Drawing(draw).pixels()]))).convert("RGB"), dtype=float)
     return found.shape == expected.shape and (np.abs(found - expected) > 8).mean() < 1e-3
 
 
