@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -14,9 +14,11 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskadapter_lite.backbone import load_backbone, without_slow_attention
+from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.caching import PrefixCache
+from taskadapter_lite.clips import sample_frames
 from taskadapter_lite.datasets import ClipFolder
+from taskadapter_lite.decoding import decord
 from taskadapter_lite.metrics import cosine_scores
 from taskadapter_lite.model import TaskAdapterViT
 
@@ -68,20 +70,30 @@ class Switches:
     compiled: bool = False
 
 
-def ladder_of_switches(episodes: int, compiled: bool) -> list[Switches]:
-    """The published way, then each switch on top of those before."""
-    ways = [
-        Switches(),
-        Switches("+ gradient-free prefix", prefix=True),
-        Switches("+ fused attention", prefix=True, fused=True),
-        Switches("+ prefix cache", prefix=True, fused=True, cache=True),
-        Switches(f"+ {episodes} episodes a step", prefix=True, fused=True, cache=True, episodes=episodes),
-        Switches("+ bf16", prefix=True, fused=True, cache=True, episodes=episodes, bf16=True),
+def ladder_of_switches(episodes: int, compiled: bool, bf16: bool = True, device: str = "cpu") -> list[Switches]:
+    """The published way, then each switch on top of those before.
+
+    Args:
+        episodes: in one step of the last ways; 1 leaves that switch out.
+        compiled, bf16: whether these switches are there.
+        device: on a CPU, bf16 comes without fused attention, which is slow there (`without_slow_attention`).
+    """
+    changes: list[tuple[str, dict]] = [
+        ("+ gradient-free prefix", {"prefix": True}),
+        ("+ fused attention", {"fused": True}),
+        ("+ prefix cache", {"cache": True}),
     ]
+    if episodes > 1:
+        changes.append((f"+ {episodes} episodes a step", {"episodes": episodes}))
+    if bf16 and torch.device(device).type == "cpu":
+        changes.append(("+ bf16, attention not fused", {"bf16": True, "fused": False}))
+    elif bf16:
+        changes.append(("+ bf16", {"bf16": True}))
     if compiled:
-        ways.append(
-            Switches("+ compile", prefix=True, fused=True, cache=True, episodes=episodes, bf16=True, compiled=True)
-        )
+        changes.append(("+ compile", {"compiled": True}))
+    ways = [Switches()]
+    for name, change in changes:
+        ways.append(replace(ways[-1], name=name, **change))
     return ways
 
 
@@ -99,8 +111,6 @@ class Way:
         self.model.to(workload.device)
         for block in self.model.backbone.blocks:
             block.attn.fused_attn = switches.fused
-        if switches.bf16:
-            without_slow_attention(self.model.backbone)
         self.adapt = torch.compile(self.model.adapt) if switches.compiled else self.model.adapt
         self.cache = PrefixCache(self.model, clips) if switches.cache else None
         self.optimizer = torch.optim.SGD(self.model.trainable_parameters(), lr=0.0)
@@ -143,6 +153,11 @@ class Way:
         self.optimizer.zero_grad(set_to_none=True)
         self.loss().backward()
         self.optimizer.step()
+
+    @property
+    def needs_a_first_step(self) -> bool:
+        """True where the first training step also chooses or compiles kernels."""
+        return self.switches.compiled or torch.device(self.workload.device).type != "cpu"
 
     def fill_seconds(self) -> float:
         """Seconds a clip to decode it and run its frozen blocks, once; 0 without a cache."""
@@ -214,7 +229,8 @@ def run_benchmark(workload: Workload, folder: Path, ways: list[Switches], repeat
     Returns:
         ``rows``, one a way: seconds of a training step and of evaluating an episode (per episode, all repeats), their
         ratios to the first way (median, least and largest of the rounds), ``fill``: seconds a clip to fill the cache,
-        once, memory, difference of the features; and ``matmul_seconds`` of the last way's step.
+        once, memory, difference of the features; ``matmul_seconds`` of the last way's step; and ``decoding``, see
+        `decoding_rates`.
 
     Raises:
         ValueError: a way's features differ from the published way's by more than `TOLERANCE`.
@@ -230,6 +246,8 @@ def run_benchmark(workload: Workload, folder: Path, ways: list[Switches], repeat
     for round_ in range(repeats + 1):
         for way, measured in zip(prepared, times, strict=True):
             for what, action in (("train", way.train_step), ("evaluate", way.evaluate_step)):
+                if not round_ and what == "train" and not way.needs_a_first_step:
+                    continue
                 spent = seconds(action, workload.device) / way.switches.episodes
                 if round_:
                     measured[what].append(spent)
@@ -250,6 +268,7 @@ def run_benchmark(workload: Workload, folder: Path, ways: list[Switches], repeat
         "workload": asdict(workload),
         "rows": rows,
         "matmul_seconds": matmul_seconds(eager) / eager.switches.episodes,
+        "decoding": decoding_rates(clips),
     }
 
 
@@ -261,13 +280,43 @@ def _difference(way: Way, expected: Tensor) -> float:
     return found
 
 
-def evaluation_seconds(row: dict, episodes: int = 1000, clips: int = 2400) -> float:
+def evaluation_seconds(row: dict, workload: dict, episodes: int = 1000, clips: int = 2400) -> float:
     """Seconds to evaluate so many episodes of a test set of so many clips, from what was measured a step and a clip.
 
     The defaults are 1,000 episodes and the 2,400 test videos of Kinetics-100. Without a cache every episode decodes its
-    clips and runs their frozen blocks again; with one, each clip of the test set pays once.
+    clips and runs their frozen blocks again; with one, each clip that the episodes draw pays once.
+
+    Args:
+        row: one of `run_benchmark`'s rows, and its workload.
     """
-    return episodes * median(row["seconds"]["evaluate"]) + clips * row["fill"]
+    drawn = episodes * Workload(**workload).n_clips
+    met = clips * (1 - (1 - 1 / clips) ** drawn)
+    return episodes * median(row["seconds"]["evaluate"]) + met * row["fill"]
+
+
+def decoding_rates(clips: ClipFolder, repeats: int = 3) -> dict[str, float]:
+    """Frames a second of reading the clips' T frames, the median of some rounds.
+
+    Keys: ``"decord"``: opening each file and taking the frames, as public code does for every episode (missing where
+    decord is not installed); ``"read_clip"``: ours, which checks the file and resizes as well. Where tokens are kept,
+    each clip is read once and no file is opened again.
+    """
+    rates: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        readers = {"read_clip": lambda i: clips[i]}
+        if decord is not None:
+            readers["decord"] = lambda i: _plain_decord(clips.root / clips.paths[i], clips.T)
+        for name, read in readers.items():
+            start = time.perf_counter()
+            for i in range(len(clips)):
+                read(i)
+            rates.setdefault(name, []).append(len(clips) * clips.T / (time.perf_counter() - start))
+    return {name: median(found) for name, found in sorted(rates.items())}
+
+
+def _plain_decord(path: Path, T: int) -> Tensor:
+    reader = decord.VideoReader(str(path), num_threads=1)
+    return torch.from_numpy(reader.get_batch(sample_frames(len(reader), T).tolist()).asnumpy())
 
 
 def _ratios(first: list[float], other: list[float]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from taskadapter_lite.benchmark import (
     Switches,
     Way,
     Workload,
+    decoding_rates,
     evaluation_seconds,
     ladder_of_switches,
     run_benchmark,
@@ -52,7 +53,25 @@ def test_the_switches_are_added_one_at_a_time():
     plain = vars(Switches(name="")).items()
     on = [{name for name, value in plain if name != "name" and vars(way)[name] != value} for way in ways]
     assert on[0] == set()
-    assert all(before < after and len(after - before) == 1 for before, after in zip(on, on[1:], strict=False))
+    assert [after - before for before, after in zip(on, on[1:], strict=False)] == [
+        {"prefix"},
+        {"fused"},
+        {"cache"},
+        {"episodes"},
+        {"bf16"},
+        {"compiled"},
+    ]
+    assert [before - after for before, after in zip(on, on[1:], strict=False)][4] == {"fused"}  # slow there on a CPU
+    on_a_gpu = ladder_of_switches(episodes=1, compiled=False, device="cuda")
+    assert [way.name for way in on_a_gpu] == [
+        "as published",
+        "+ gradient-free prefix",
+        "+ fused attention",
+        "+ prefix cache",
+        "+ bf16",
+    ]
+    assert on_a_gpu[-1].fused
+    assert not any(way.bf16 for way in ladder_of_switches(4, compiled=True, bf16=False))
 
 
 def test_all_ways_agree_with_the_published_one(found):
@@ -104,7 +123,19 @@ def test_a_cache_is_filled_once_a_clip_and_evaluation_pays_for_it(found):
     assert fills[:3] == [0, 0, 0]
     assert min(fills[3:]) > 0
     row = {"seconds": {"evaluate": [3.0, 1.0, 2.0]}, "fill": 0.5}
-    assert evaluation_seconds(row, episodes=10, clips=4) == 22.0
+    workload = vars(Workload(n_way=2, k_shot=2, n_query=1))  # 6 clips an episode
+    assert evaluation_seconds(row, workload, episodes=10, clips=1) == pytest.approx(20.5)
+    met = 4 * (1 - 0.75**60)
+    assert evaluation_seconds(row, workload, episodes=10, clips=4) == pytest.approx(20 + 0.5 * met)
+    assert evaluation_seconds(row, workload, episodes=1, clips=10**9) == pytest.approx(2 + 0.5 * 6, rel=1e-4)
+
+
+def test_reading_is_measured_in_frames_a_second(folder, monkeypatch):
+    """With a clock that moves 1 s from call to call, T frames of 4 clips are read in a second."""
+    ticks = iter(range(100))
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(ticks))
+    rates = decoding_rates(ClipFolder(folder, T=6, size=64), repeats=2)
+    assert rates == {name: 24.0 for name in (["decord"] if benchmark.decord else []) + ["read_clip"]}
 
 
 def test_seconds_are_per_episode(folder, monkeypatch):
@@ -115,7 +146,7 @@ def test_seconds_are_per_episode(folder, monkeypatch):
     assert [row["ratios"]["train"]["median"] for row in rows] == [1, 1, 1, 1, 2]
     assert rows[-1]["seconds"]["evaluate"] == [0.5]
     timed = [action for action in calls if getattr(action, "__name__", "") in ("train_step", "evaluate_step")]
-    assert len(timed) == 2 * 2 * 5  # a warm-up round and one that counts
+    assert len(timed) == (1 + 2) * 5  # a warm-up of evaluation, and a round that counts
 
 
 def test_memory_is_positive_and_the_prefix_saves_what_it_should(found):

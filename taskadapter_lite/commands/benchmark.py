@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k-shot", type=int, nargs="+", default=[1], help="(default: 1)")
     parser.add_argument("--n-way", type=int, default=5, help="classes of an episode (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=8, help="T, frames a clip (default: %(default)s)")
-    parser.add_argument("--episodes-per-step", type=int, default=4, help="of the last switches (default: %(default)s)")
+    parser.add_argument(
+        "--episodes-per-step", type=int, default=4, help="of the last switches; 1: leave out (default: %(default)s)"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="rounds after a warm-up (default: %(default)s)")
     parser.add_argument("--no-bf16", action="store_true", help="leave bf16 out (slow on CPUs without its instructions)")
     parser.add_argument("--compile", action="store_true", help="add torch.compile (minutes of compiling)")
@@ -44,10 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    ways = ladder_of_switches(args.episodes_per_step, args.compile)
-    ways = [way for way in ways if not (args.no_bf16 and way.bf16)]
-    if args.no_bf16 and args.compile:
-        ways.append(replace(ways[-1], name="+ compile", compiled=True))
+    ways = ladder_of_switches(args.episodes_per_step, args.compile, not args.no_bf16, args.device)
     report = {**environment(args.device), "threads": torch.get_num_threads(), "repeats": args.repeats, "runs": []}
     with tempfile.TemporaryDirectory() as folder:
         write_clips(Path(folder), args.size, n=args.n_way * (max(args.k_shot) + 1))
@@ -78,7 +76,7 @@ def table(found: dict) -> str:
     lines = [
         f"\n{w['backbone']}, {w['size']} pixels, L = {w['depth']}, {w['n_way']}-way {w['k_shot']}-shot, {w['device']}"
     ]
-    lines.append(f"{'':<26} {'step (s)':>9} {'ratio':>16} {'evaluate (s)':>13} {'ratio':>16} {'memory (MB)':>12}")
+    lines.append(f"{'':<28} {'step (s)':>9} {'ratio':>16} {'evaluate (s)':>13} {'ratio':>16} {'memory (MB)':>12}")
     for row in found["rows"]:
         cells = []
         for what in ("train", "evaluate"):
@@ -86,12 +84,14 @@ def table(found: dict) -> str:
             cells.append(f"{spent[len(spent) // 2]:>9.3f}")
             cells.append(f"{ratio['median']:.1f} ({ratio['least']:.1f}-{ratio['largest']:.1f})")
         lines.append(
-            f"{row['name']:<26} {cells[0]} {cells[1]:>16} {cells[2]:>13} {cells[3]:>16} {row['memory'] / 1e6:>12.1f}"
+            f"{row['name']:<28} {cells[0]} {cells[1]:>16} {cells[2]:>13} {cells[3]:>16} {row['memory'] / 1e6:>12.1f}"
         )
     lines.append("evaluating 1,000 episodes of 2,400 test clips, from the above (s):")
     for row in found["rows"]:
-        spent = evaluation_seconds(row)
-        lines.append(f"{row['name']:<26} {spent:>9.0f} {evaluation_seconds(found['rows'][0]) / spent:>16.1f}")
+        first, spent = (evaluation_seconds(one, w) for one in (found["rows"][0], row))
+        lines.append(f"{row['name']:<28} {spent:>9.0f} {first / spent:>16.1f}")
+    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found["decoding"].items())
+    lines.append(f"frames read a second: {rates}")
     lines.append(f"the matrix products of the last way's step alone: {found['matmul_seconds']:.3f} s; all per episode")
     return "\n".join(lines)
 
