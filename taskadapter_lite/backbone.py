@@ -59,10 +59,10 @@ def load_backbone(
     else:
         backbone = _from_timm(model_name, pretrained and file is None, timm_kwargs)
     check_plain(backbone)
-    if pretrained and file is not None:
-        _load_weights(backbone, file, model_name)
     if infer_imagenet_subset({"num_classes": backbone.num_classes}):
         backbone.reset_classifier(0)
+    if pretrained and file is not None:
+        _load_weights(backbone, file, model_name)
     _warn_without_quickgelu(backbone)
     backbone.load_arguments = dict(name=str(name), pretrained=pretrained, architecture=architecture, **timm_kwargs)
     return backbone.requires_grad_(False).eval()
@@ -162,7 +162,7 @@ def _from_timm(name: str, pretrained: bool, timm_kwargs: dict) -> nn.Module:
         raise ValueError(f"Unknown backbone {name!r}: use {BUNDLED!r} or a name from timm.list_models('vit_*').")
     try:
         return timm.create_model(name, pretrained=pretrained, **timm_kwargs)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # TypeError: an option that other models do not have
         raise ValueError(f"timm can't build backbone {name!r}: {error}") from error
 
 
@@ -178,6 +178,8 @@ def _load_weights(backbone: VisionTransformer, file: Path, name: str) -> None:
         found = checkpoint_filter_fn(load_file(file), backbone)
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{file} can't be read as weights of {name!r}: {error}") from error
+    if backbone.num_classes == 0:  # files with and without a classifier are taken
+        found = {name: value for name, value in found.items() if not name.startswith("head.")}
     if misfit := find_misfit(backbone.state_dict(), found):
         raise ValueError(f"{file} does not hold the weights of {name!r}: {misfit}.")
     backbone.load_state_dict(found)

@@ -14,7 +14,13 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from taskadapter_lite.backbone import something_sprites_vit, without_slow_attention
+from taskadapter_lite.backbone import (
+    BUNDLED,
+    Normalise,
+    load_backbone,
+    something_sprites_vit,
+    without_slow_attention,
+)
 from taskadapter_lite.sprites import SHAPES, TEXTURES, render_images
 
 N_COLOURS, N_COUNTS = 8, 4
@@ -30,6 +36,9 @@ class PretrainConfig:
         minutes: stop after this time and anneal the learning rate by it; None: no limit.
         batch_size, learning_rate, weight_decay, warmup_steps: of AdamW with a cosine schedule.
         seed: of the images and of the start.
+        architecture: "something_sprites" (the bundled one), or the timm name of a plain ViT with a class token, such as
+            "vit_small_patch16_224".
+        image_size: side of the images in pixels.
         precision: "fp32", or "bf16" for the transformer (its weights, the read-outs and the losses stay in 32 bit):
             some 2.5 times as many images a second on processors with bfloat16 instructions, far fewer on others.
     """
@@ -41,11 +50,15 @@ class PretrainConfig:
     weight_decay: float = 0.05
     warmup_steps: int = 200
     seed: int = 0
+    architecture: str = BUNDLED
+    image_size: int = 64
     precision: str = "fp32"
 
     def __post_init__(self):
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision is {self.precision!r}, but must be 'fp32' or 'bf16'")
+        if self.images < self.batch_size:
+            raise ValueError(f"images is {self.images}, but one step needs batch_size = {self.batch_size} of them")
 
 
 class Heads(nn.Module):
@@ -130,14 +143,31 @@ def batches(config: PretrainConfig, device: str) -> Iterator[tuple[Tensor, dict[
     generator = torch.Generator().manual_seed(config.seed)
     for round_ in range(HELD_OUT):
         n_rendered = 2 * config.batch_size
-        images, labels = quarter_turns(*render_images(n_rendered, seed=config.seed + round_, device=device))
+        rendered = render_images(n_rendered, config.seed + round_, config.image_size, device)
+        images, labels = quarter_turns(*rendered)
         for rows in torch.randperm(len(images), generator=generator).to(device).split(config.batch_size):
             yield images[rows], {key: value[rows] for key, value in labels.items()}
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 [0, 255] -> float [-1, 1], the backbone's input."""
-    return images.float() / 127.5 - 1
+def build(architecture: str, image_size: int) -> VisionTransformer:
+    """A trainable ViT at its random start, without a classifier.
+
+    Raises:
+        ValueError: an unknown architecture, one that the adapters can't reuse, one without a class token, or an image
+            size that its patches do not divide.
+    """
+    if architecture == BUNDLED:
+        vit = something_sprites_vit(img_size=image_size)
+    else:
+        vit = load_backbone(architecture, pretrained=False, img_size=image_size, num_classes=0)
+    patch = vit.patch_embed.patch_size[0]
+    if image_size % patch:
+        raise ValueError(
+            f"image_size is {image_size}, but {architecture} has patches of {patch} pixels: take a multiple"
+        )
+    if vit.cls_token is None or vit.num_prefix_tokens != 1:
+        raise ValueError(f"{architecture} can't be pre-trained here: what is in an image is read from one class token")
+    return vit.requires_grad_(True).train()
 
 
 def start_from_sines(vit: VisionTransformer, scale: float = 0.5) -> None:
@@ -152,7 +182,7 @@ def start_from_sines(vit: VisionTransformer, scale: float = 0.5) -> None:
 
 
 def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[VisionTransformer, list[dict]]:
-    """Train the bundled architecture on still images rendered on the fly.
+    """Train a ViT, by default the bundled architecture, on still images rendered on the fly.
 
     Args:
         config: how long and how.
@@ -163,7 +193,8 @@ def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[
         The trained ViT, and a history of rows (images, minutes, one mean loss a target).
     """
     torch.manual_seed(config.seed)
-    vit = something_sprites_vit().to(device)
+    vit = build(config.architecture, config.image_size).to(device)
+    normalise = Normalise(vit).to(device)
     start_from_sines(vit)
     device_type, low = torch.device(device).type, config.precision == "bf16"
     if low:
@@ -185,7 +216,7 @@ def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[
             warm = min(1.0, (step + 1) / config.warmup_steps)
             group["lr"] = config.learning_rate * warm * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-6
         with torch.autocast(device_type, torch.bfloat16, enabled=low):
-            tokens = vit.forward_features(normalise(images))
+            tokens = vit.forward_features(normalise(images))  # (B, 1 + patches, D)
         losses = heads.losses(tokens.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()

@@ -9,13 +9,15 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from taskadapter_lite.pretraining import HELD_OUT, normalise
+from taskadapter_lite.backbone import Normalise
+from taskadapter_lite.pretraining import HELD_OUT
 from taskadapter_lite.sprites import render_images
 
 
 @torch.no_grad()
 def class_tokens(backbone: VisionTransformer, images: Tensor) -> Tensor:
     """Class tokens (n, D) of uint8 images (n, 3, H, W)."""
+    normalise = Normalise(backbone).to(images.device)
     return torch.cat([backbone.forward_features(normalise(part))[:, 0] for part in images.split(256)])
 
 
@@ -23,7 +25,7 @@ def linear_probes(backbone: VisionTransformer, n_train: int = 12_288, n_test: in
     """Fit linear read-outs of the class token on one set of held-out images and score them on another.
 
     Args:
-        backbone: with a class token, input as the bundled one (64 x 64 pixels, mean and standard deviation 0.5).
+        backbone: with a class token; it gets images of its own size, normalised as it expects them.
         n_train, n_test: numbers of images; their seeds are never used in pre-training.
 
     Returns:

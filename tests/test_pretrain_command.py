@@ -1,7 +1,11 @@
 """`pretrain` and `render`: what they write can be loaded, and says how it was made."""
 
 import json
+import os
+import subprocess
+import sys
 
+import pytest
 import torch
 from PIL import Image
 
@@ -24,6 +28,34 @@ def test_pretrain_writes_weights_that_load_and_a_report(tmp_path, monkeypatch, c
     assert "images in" in capsys.readouterr().out
 
 
+def test_another_architecture_is_trained_saved_and_loaded_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("taskadapter_lite.commands.pretrain.linear_probes", lambda vit: {"shape": 0.5})
+    size = ["--architecture", "vit_tiny_patch16_224", "--image-size", "96"]
+    assert main(["pretrain", *size, "--images", "32", "--batch-size", "16", "--out", str(tmp_path)]) == 0
+    file = tmp_path / "vit_tiny_patch16_224_sprites_96.safetensors"
+    backbone = load_backbone(file, architecture="vit_tiny_patch16_224", img_size=96)
+    assert backbone.patch_embed.grid_size == (6, 6)
+    assert backbone(torch.zeros(1, 3, 96, 96)).shape == (1, 192)
+    assert json.loads(file.with_suffix(".json").read_text())["config"]["image_size"] == 96
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        (["--architecture", "resnet18"], "timm can't build backbone 'resnet18'"),
+        (["--architecture", "mobilevit_s"], "timm"),
+        (["--architecture", "no_such_model"], "Unknown backbone"),
+        (["--architecture", "vit_tiny_patch16_224", "--image-size", "100"], "take a multiple"),
+        (["--images", "31"], "images is 31"),
+        (["--architecture", "vit_base_patch16_siglip_224"], "class token"),
+    ],
+)
+def test_an_architecture_that_does_not_fit_is_one_sentence(tmp_path, capsys, options, word):
+    assert main(["pretrain", "--batch-size", "32", "--images", "32", "--out", str(tmp_path / "new"), *options]) == 2
+    assert word in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_render_twice_gives_the_same_files_and_manifest(tmp_path):
     options = ["--train-clips", "1", "--val-clips", "1", "--test-clips", "1", "--frames", "4", "--size", "32"]
     for folder in ("one", "two"):
@@ -34,6 +66,27 @@ def test_render_twice_gives_the_same_files_and_manifest(tmp_path):
     assert len(manifest["clips"]) == 100
     for entry in manifest["clips"][:5]:
         assert (tmp_path / "one" / entry["path"]).read_bytes() == (tmp_path / "two" / entry["path"]).read_bytes()
+
+
+def test_bytes_of_a_clip_do_not_depend_on_what_lies_in_memory():
+    """glibc fills fresh memory with the byte that MALLOC_PERTURB_ names."""
+    code = (
+        "import hashlib, pathlib, tempfile\n"
+        "from taskadapter_lite.commands.render import write_mp4\n"
+        "from taskadapter_lite.sprites import render_clips\n"
+        "path = pathlib.Path(tempfile.mkdtemp()) / 'clip.mp4'\n"
+        "for clip in render_clips('Moving something from left to right', range(6)):\n"
+        "    write_mp4(path, clip)\n"
+        "    print(hashlib.sha256(path.read_bytes()).hexdigest())\n"
+    )
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"MALLOC_PERTURB_": fill}, capture_output=True, check=True
+        ).stdout
+        for fill in ("0", "85", "170")
+    ]
+    assert outputs[0].count(b"\n") == 6
+    assert outputs[0] == outputs[1] == outputs[2]
 
 
 def test_a_sheet_shows_every_class_once(tmp_path, monkeypatch):

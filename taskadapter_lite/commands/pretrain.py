@@ -1,4 +1,4 @@
-"""Still sprite images -> the bundled backbone and a file that says how well it sees."""
+"""`pretrain`: still sprite images -> a backbone, and a file that says how well it sees."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import argparse
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from taskadapter_lite.pretraining import PretrainConfig, pretrain
+from taskadapter_lite.backbone import BUNDLED
+from taskadapter_lite.pretraining import PretrainConfig, build, pretrain
 from taskadapter_lite.probes import linear_probes
 from taskadapter_lite.results import environment
 
-HELP = "pre-train the small backbone on still sprite images"
+HELP = "pre-train a backbone on still sprite images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=float, help="end by then, with the learning rate run down (default: no limit)"
     )
+    parser.add_argument(
+        "--architecture",
+        default=default.architecture,
+        help="the bundled one, or a timm name such as vit_small_patch16_224 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=default.image_size, help="side in pixels (default: %(default)s)"
+    )
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help="(default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="(default: %(default)s)")
     parser.add_argument(
@@ -40,32 +49,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pre-train, probe, and write `something_sprites_vit.safetensors` and `something_sprites_vit.json`."""
-    config = PretrainConfig(
-        images=args.images,
-        minutes=args.minutes,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        seed=args.seed,
-        precision=args.precision,
-    )
+    """Pre-train, probe, and write `NAME.safetensors` and `NAME.json`, see `file_stem`."""
+    offered = [setting.name for setting in fields(PretrainConfig) if setting.name in args]
+    config = PretrainConfig(**{name: getattr(args, name) for name in offered})
+    build(config.architecture, config.image_size)  # says what does not fit before anything is written
     args.out.mkdir(parents=True, exist_ok=True)
     made_by, start = environment(args.device), time.monotonic()  # the code that starts is the code that counts
-    vit, history = pretrain(config, args.device, on_log=lambda vit, _: save_weights(vit, args.out))
+    vit, history = pretrain(config, args.device, on_log=lambda vit, _: save_weights(vit, config, args.out))
     minutes = (time.monotonic() - start) / 60
-    save_weights(vit, args.out)
+    save_weights(vit, config, args.out)
     report = write_report(vit, history, config, args.out, minutes, made_by)
     print(f"{report['images']:,} images in {minutes:.1f} minutes; read linearly from the class token:")
     print(json.dumps(report["probes"], indent=2))
     return 0
 
 
-def save_weights(vit: VisionTransformer, folder: Path) -> None:
+def file_stem(config: PretrainConfig) -> str:
+    """Name of what is written: `something_sprites_vit`, or of another architecture `ARCHITECTURE_sprites_SIZE`."""
+    if (config.architecture, config.image_size) == (BUNDLED, 64):
+        return "something_sprites_vit"
+    return f"{config.architecture}_sprites_{config.image_size}"
+
+
+def save_weights(vit: VisionTransformer, config: PretrainConfig, folder: Path) -> None:
     """Half-precision weights, written beside and renamed, so that the old file stays whole until the new one is."""
     state = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in vit.state_dict().items()}
-    beside = folder / "something_sprites_vit.safetensors.part"
+    path = folder / f"{file_stem(config)}.safetensors"
+    beside = path.with_name(f"{path.name}.part")
     save_file(state, beside)
-    os.replace(beside, folder / "something_sprites_vit.safetensors")
+    os.replace(beside, path)
 
 
 def write_report(
@@ -82,5 +94,5 @@ def write_report(
         "probes": linear_probes(vit),
         "history": history[:: max(1, len(history) // 50)],
     }
-    (folder / "something_sprites_vit.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{file_stem(config)}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report

@@ -86,13 +86,16 @@ def slug(name: str) -> str:
 
 
 def write_mp4(path: Path, clip: Tensor, crf: int = 23) -> None:
-    """Write a clip, uint8 (T, 3, H, W), as H.264; the same clip gives the same bytes with the same encoder."""
+    """Write a clip, uint8 (T, 3, H, W), as H.264; the same clip gives the same bytes with the same encoder.
+
+    Without x264's assembly (asm=0), whose choices depend on what happens to lie in memory beyond small frames.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     T, _, H, W = clip.shape
     with av.open(str(path), "w", options={"movflags": "faststart", "fflags": "bitexact"}) as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
         stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "veryslow", "threads": "1", "x264-params": "threads=1"}
+        stream.options = {"crf": str(crf), "preset": "veryslow", "threads": "1", "x264-params": "threads=1:asm=0"}
         stream.codec_context.thread_count = 1
         for frame in clip.permute(0, 2, 3, 1).numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
