@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -33,7 +33,7 @@ class PrefixCache:
         device: where tokens are kept in memory; None is the model's device if they take less than half of its free
             memory, else the CPU. `tokens` returns them on the model's device.
         batch_size: clips in one pass.
-        workers: threads that read clips; 0 reads them in turn.
+        workers: threads that read clips, one batch ahead of the frozen blocks; 0 reads them in turn.
 
     Raises:
         ValueError: if the file was made for other clips, views, or another frozen model; or there are no clips.
@@ -56,7 +56,7 @@ class PrefixCache:
             raise ValueError(f"dtype is {dtype}; tokens are kept as torch.float32 or torch.bfloat16")
         self.model, self.clips, self.views, self.batch_size = model, clips, views or 0, batch_size
         self.workers = workers
-        first = self._compute([0], None)[0]
+        first = self._compute(self._read(torch.tensor([0])))[0]
         n_rows = len(clips) * (
             1 + self.views
         )  # row = clip + len(clips) * slot; slot 0 the middle frames, slot v + 1 view v
@@ -84,7 +84,10 @@ class PrefixCache:
                 raise ValueError(f"views are {views.tolist()}; this cache was made for views 0 to {self.views - 1}")
             rows = rows + len(self.clips) * (views + 1)
         self._fill(rows)
-        return self._tokens[rows.to(self._tokens.device)].to(self._device).float()
+        found = self._tokens[rows.to(self._tokens.device)]
+        if found.device != self._device and self._device.type == "cuda":
+            found = found.pin_memory()  # lets the copy run beside what the device still computes
+        return found.to(self._device, non_blocking=True).float()
 
     def fill(self, progress: bool = True) -> PrefixCache:
         """Computes the middle frames of all clips now, and returns the cache."""
@@ -98,18 +101,25 @@ class PrefixCache:
         return next(self.model.parameters()).device
 
     def _fill(self, rows: Tensor) -> None:
-        missing = rows[~self._known[rows]].unique()
-        for part in _parts(missing, self.batch_size):
-            slots, clips = part // len(self.clips), part % len(self.clips)
-            for views in (slots == 0).unique().tolist():
-                chosen = (slots == 0) == views
-                tokens = self._compute(clips[chosen].tolist(), None if views else (slots[chosen] - 1).tolist())
-                self._tokens[part[chosen].to(self._tokens.device)] = tokens.to(self._tokens)
+        slots = rows // len(self.clips)
+        kinds = [rows[slots == 0], rows[slots > 0]]  # middle frames and random views are read in different ways
+        parts = [part for kind in kinds for part in _parts(kind[~self._known[kind]].unique(), self.batch_size)]
+        reader = ReadAhead(lambda number: self._read(parts[number]), self.workers > 0 and len(parts) > 1)
+        for number, part in enumerate(parts):
+            reader.expect(range(number, min(number + 2, len(parts))))
+            tokens = self._compute(reader(number))
+            self._tokens[part.to(self._tokens.device)] = tokens.to(self._tokens)
             self._known[part] = True
 
-    def _compute(self, indices: list[int], views: list[int] | None) -> Tensor:
+    def _read(self, rows: Tensor) -> Tensor:
+        """Pixels of rows that are all middle frames or all random views."""
+        slots, clips = rows // len(self.clips), (rows % len(self.clips)).tolist()
+        pixels = read_clips(self.clips, clips, (slots - 1).tolist() if slots[0] else None, self.workers)
+        return pixels.pin_memory() if self._device.type == "cuda" else pixels
+
+    def _compute(self, pixels: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.model.prefix(read_clips(self.clips, indices, views, self.workers).to(self._device))
+            return self.model.prefix(pixels.to(self._device, non_blocking=True))
 
     def _roomy_device(self, n_bytes: int) -> torch.device:
         fits = self._device.type == "cuda" and n_bytes < torch.cuda.mem_get_info(self._device)[0] / 2
@@ -185,6 +195,30 @@ class FeatureCache:
                 return self.model.adapt(self._prefix.tokens(indices), len(indices))
             device = next(self.model.parameters()).device
             return self.model(read_clips(self.clips, indices, None, self.workers).to(device), len(indices))
+
+
+class ReadAhead:
+    """Things read by a thread of its own while those before them are being worked on.
+
+    Args:
+        read: number -> thing; depends on the number alone.
+        enabled: False reads a thing when it is asked for.
+    """
+
+    def __init__(self, read: Callable[[int], Tensor], enabled: bool) -> None:
+        self._read, self._pool = read, ThreadPoolExecutor(1) if enabled else None
+        self._coming: dict[int, Future[Tensor]] = {}
+
+    def expect(self, numbers: Iterable[int]) -> None:
+        """Begin to read these, in this order; all of them have to be asked for later, or they stay in memory."""
+        for number in numbers if self._pool else ():
+            if number not in self._coming:
+                self._coming[number] = self._pool.submit(self._read, number)
+
+    def __call__(self, number: int) -> Tensor:
+        """The thing of this number; what went wrong with reading it is raised here."""
+        coming = self._coming.pop(number, None)
+        return self._read(number) if coming is None else coming.result()
 
 
 def read_clips(clips: LabelledClips, indices: Sequence[int], views: Sequence[int] | None, workers: int = 0) -> Tensor:

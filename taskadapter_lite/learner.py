@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from taskadapter_lite.backbone import without_slow_attention
-from taskadapter_lite.caching import PrefixCache, read_clips
+from taskadapter_lite.caching import PrefixCache, ReadAhead, read_clips
 from taskadapter_lite.checkpoints import part
 from taskadapter_lite.distributed import Team
 from taskadapter_lite.episodes import Episode, Episodes
@@ -140,6 +140,7 @@ class Learner:
         self.optimizer = build_optimizer(config, [p for p in self.parameters if not any(p is q for q in fast)], fast)
         trains_backbone = any(p.requires_grad for p in model.backbone.parameters())
         self.prefix_is_fixed = not trains_backbone and model.config["temporal_embedding"] != "input"
+        self.reader = ReadAhead(self._read, config.workers > 0)
         self.cache = None
         if self.prefix_is_fixed and config.views:
             self.cache = PrefixCache(model, clips, views=config.views, workers=config.workers)
@@ -150,6 +151,9 @@ class Learner:
             group["lr"] = learning_rate * group["factor"]
         self.optimizer.zero_grad()
         own = [(number, self.episodes[number]) for number in self.team.share(numbers)]
+        if self.cache is None:
+            after = range(numbers[-1] + 1, min(numbers[-1] + 1 + len(numbers), len(self.episodes)))
+            self.reader.expect([*self.team.share(numbers), *self.team.share(after)])
         outcomes = [torch.zeros(2, 0, device=self.device)]
         for _, alike in groupby(own, key=lambda pair: pair[1].shape):
             loss, accuracy = self._loss(*zip(*alike, strict=True))
@@ -173,12 +177,20 @@ class Learner:
 
     def _tokens(self, episode: Episode, number: int) -> Tensor:
         """Tokens (B, T, N, D) of an episode's clips, in random views that depend on (seed, number) alone."""
-        rng = np.random.default_rng((self.config.seed, number, 1))  # (seed, number) draws an episode's clips
-        views = rng.integers(self.config.views or 2**31, size=len(episode.clips)).tolist()
         if self.cache is not None:
-            return self.cache.tokens(episode.clips, views)
-        clips = read_clips(self.clips, episode.clips.tolist(), views, self.config.workers)
-        return self.model.below(clips.to(self.device, non_blocking=True))  # with gradient where it is needed
+            return self.cache.tokens(episode.clips, self._views(episode, number))
+        # with gradient where it is needed
+        return self.model.below(self.reader(number).to(self.device, non_blocking=True))
+
+    def _views(self, episode: Episode, number: int) -> list[int]:
+        rng = np.random.default_rng((self.config.seed, number, 1))  # (seed, number) draws an episode's clips
+        return rng.integers(self.config.views or 2**31, size=len(episode.clips)).tolist()
+
+    def _read(self, number: int) -> Tensor:
+        """Pixels (B, T, 3, H, W) of the clips of episode `number`."""
+        episode = self.episodes[number]
+        clips = read_clips(self.clips, episode.clips.tolist(), self._views(episode, number), self.config.workers)
+        return clips.pin_memory() if self.device.type == "cuda" else clips
 
     # ---- what a checkpoint holds
 

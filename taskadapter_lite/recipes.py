@@ -50,7 +50,7 @@ class TrainConfig:
         validation_every: steps between validations; 0 validates at the end alone.
         log_every: steps between rows of the history.
         checkpoint_every: steps between checkpoints.
-        workers: threads that read clips; 0 reads them in turn. It changes no number.
+        workers: threads that read clips, a step ahead where none are kept; 0 reads them in turn. It changes no number.
         time_limit_s: seconds, validation included, after which the schedule has run down, whatever the step. The
             learning rate then depends on the speed of the machine, so that a run can't be repeated bit for bit: off by
             default.

@@ -9,7 +9,10 @@ import torch
 from tiny_run import ColouredClips, tiny_config, tiny_episodes, tiny_model, tiny_train
 
 from taskadapter_lite.checkpoints import CheckpointError, load_model, read_checkpoint, training_checkpoints
+from taskadapter_lite.decoding import ClipError
+from taskadapter_lite.distributed import Team
 from taskadapter_lite.evaluation import evaluate
+from taskadapter_lite.learner import Learner
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.semantic import TextFeatures
 from taskadapter_lite.training import TrainConfig, train
@@ -43,6 +46,51 @@ def test_a_run_can_be_repeated_and_another_seed_differs():
     assert states_equal(one.adapter_state(), two.adapter_state())
     assert without_seconds(first.history) == without_seconds(second.history)
     assert not states_equal(one.adapter_state(), other.adapter_state())
+
+
+class Watched(ColouredClips):
+    """Notes which thread read a clip, and how many steps had been taken by then."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.noted, self.steps = [], 0
+
+    def read(self, i, view=None):
+        self.noted.append((threading.current_thread() is threading.main_thread(), self.steps))
+        return super().read(i, view)
+
+
+@pytest.mark.parametrize("changes", [{"views": 0}, {"trainable": "all"}], ids=["fresh views", "whole backbone"])
+def test_clips_are_read_a_step_ahead_and_no_number_changes(changes):
+    config = tiny_config(n_steps=4, auxiliary_weight=0.0, **changes)
+    models = []
+    for workers in (0, 1):
+        clips, model = Watched(), tiny_model()
+        episodes = tiny_episodes(clips, 8)
+        learner = Learner(model, clips, episodes, dataclasses.replace(config, workers=workers), Team())
+        for step in range(4):
+            learner.step(range(2 * step, 2 * step + 2), learning_rate=0.01)
+            if workers and step < 3:
+                learner.reader._coming[2 * step + 3].result()  # has been asked for already
+            clips.steps += 1
+        models.append(model)
+        per_step = 2 * len(episodes[0].clips)
+        assert [main for main, _ in clips.noted] == [not workers] * 4 * per_step
+        if workers:
+            ahead = [steps for _, steps in clips.noted]
+            assert ahead == [0] * 2 * per_step + [1] * per_step + [2] * per_step
+            assert not learner.reader._coming  # nothing is read that no step asks for
+    assert states_equal(models[0].state_dict(), models[1].state_dict())
+
+
+def test_a_broken_clip_read_ahead_is_the_same_error():
+    class Broken(ColouredClips):
+        def read(self, i, view=None):
+            raise ClipError(f"{i}.mp4", "is broken")
+
+    clips = Broken()
+    with pytest.raises(ClipError, match="is broken"):
+        train(tiny_model(), clips, tiny_episodes(clips), tiny_config(views=0, workers=1), progress=False)
 
 
 def test_one_step_is_plain_autograd():
