@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.backbone import BUNDLED, load_backbone
 from taskadapter_lite.bundled import data_dir
 from taskadapter_lite.caching import PrefixCache
 from taskadapter_lite.checkpoints import load_checkpoint, load_model, save_checkpoint
@@ -124,8 +124,10 @@ class Budget:
     device: str = "cpu"
     rendered: int | None = None  # train on so many freshly rendered clips a class instead of the bundled ones
     level: str = "plain"  # or "cluttered", in training and at test
+    size: int = 64  # side of the frames in pixels
     views: int = 4  # fixed readings of a training clip
-    weights: Path | None = None  # of another backbone of the bundled architecture
+    backbone: str = BUNDLED  # or a timm name
+    weights: Path | None = None  # a .safetensors file of that architecture
 
 
 class ShuffledFrames(LabelledClips):
@@ -144,7 +146,11 @@ class ShuffledFrames(LabelledClips):
 def build(rung: Rung, budget: Budget, seed: int) -> TaskAdapterViT:
     """The rung's model at its start."""
     torch.manual_seed(seed)
-    backbone = load_backbone(budget.weights, architecture="something_sprites") if budget.weights else load_backbone()
+    size = {} if budget.backbone == BUNDLED else {"img_size": budget.size}
+    if budget.weights:
+        backbone = load_backbone(budget.weights, architecture=budget.backbone, **size)
+    else:
+        backbone = load_backbone(budget.backbone, **size)
     arguments = {"depth": budget.depth, "temporal_std": budget.temporal_std} | rung.model
     if arguments.get("temporal_embedding", "adapted") is None:
         arguments.pop("temporal_std")
@@ -174,12 +180,13 @@ def train_rung(
     return model, train(model, clips, episodes, config, progress=progress, name=rung.name)
 
 
-def open_part(split: str, level: str = "plain", rendered: int | None = None) -> LabelledClips:
-    """The bundled clips; rendered ones where another number a class or another level is asked for."""
+def open_part(split: str, budget: Budget, rendered: int | None = None) -> LabelledClips:
+    """The bundled clips; rendered ones where another number a class, another level or another size is asked for."""
     bundled = bundled_clips(split)
-    if level == "plain" and rendered is None:
+    if rendered is None and (budget.level, budget.size) == ("plain", 64):
         return bundled
-    return SpriteClips(split, rendered or len(bundled) // len(bundled.class_names), level=level)
+    n = rendered or len(bundled) // len(bundled.class_names)
+    return SpriteClips(split, n, size=budget.size, level=budget.level, device=budget.device)
 
 
 def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: bool) -> tuple[TaskAdapterViT, dict]:
@@ -193,7 +200,7 @@ def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: boo
         )
     if not file.exists():
         rate = chosen_rate(rung, out)
-        clips = open_part("train", budget.level, rung.rendered or budget.rendered)
+        clips = open_part("train", budget, rung.rendered or budget.rendered)
         model, training = train_rung(rung, budget, seed, clips, rate, progress)
         file.parent.mkdir(parents=True, exist_ok=True)
         about = {"config": training.config, "seconds": round(training.seconds, 1), "seed": seed}
@@ -209,7 +216,7 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
     if all(file.exists() for file in files.values()):
         return
     model, trained = trained_rung(rung, budget, seed, out, progress)
-    test = open_part("test", budget.level)
+    test = open_part("test", budget)
     clips = ShuffledFrames(test) if rung.shuffled else test
     source = PrefixCache(model, clips) if caches(model, rung) else clips
     for k, file in files.items():
@@ -228,7 +235,7 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
 def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> list[RunResult]:
     """Train the rung `name` with each of its `RATES`, seed 0, and score it on validation classes; kept in `out`."""
     rung = next(rung for rung in RUNGS if rung.name == name)
-    clips = bundled_clips("val")
+    clips, training_clips = open_part("val", budget), open_part("train", budget, budget.rendered)
     spec, n_episodes, seed = VALIDATION
     episodes = EpisodeSampler(clips.labels, spec, n_episodes, seed, clips.class_names)
     results = []
@@ -237,7 +244,7 @@ def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> list[Ru
         if file.exists():
             results.append(RunResult.load(file))
             continue
-        model, training = train_rung(rung, budget, 0, bundled_clips("train"), rate, progress)
+        model, training = train_rung(rung, budget, 0, training_clips, rate, progress)
         result = evaluate(model, clips, episodes, rung.metric, pairs=partners(), name=name, progress=progress)
         result.name = f"{name}, learning rate {rate:g}"
         result.metadata |= {"rung": name, "learning_rate": rate, "training_seconds": round(training.seconds, 1)}

@@ -12,11 +12,13 @@ from taskadapter_lite.__main__ import build_parser, main
 from taskadapter_lite.bundled import data_dir
 from taskadapter_lite.commands import experiment as command
 from taskadapter_lite.commands import train
+from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.recipes import PUBLISHED, TrainConfig
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.splits import published_split
 
-NAMES = command.experiment_names()
+LADDERS = [name for name in command.experiment_names() if command.load_experiment(name).ladder]
+NAMES = [name for name in command.experiment_names() if name not in LADDERS]
 
 
 def parts(name, *options):
@@ -44,6 +46,42 @@ def test_every_command_is_one_that_its_verb_understands(name):
             assert (args.episodes, args.n_query, args.part) == (10_000, 1, "test")  # the published protocol
         else:
             assert args.out / "result.json" == part.result
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_ladder_is_tuned_and_run_on_the_backbone_that_was_pretrained_for_it(name):
+    pretrain, tune, ladder = parts(name, "--device", "cuda")
+    made = command.parse(pretrain.command)
+    for part in (tune, ladder):
+        args = command.parse(part.command)
+        assert (args.backbone, args.size, args.device) == (made.architecture, made.image_size, "cuda")
+        assert args.weights == pretrain.result.with_suffix(".safetensors")
+        assert args.weights.parent == made.out
+    assert command.parse(tune.command).tune == []  # all rungs that have rates
+    assert args.tune is None
+    assert (args.shots, args.seeds, args.level) == ([1, 5], [0, 1, 2], "cluttered")
+
+
+def test_a_small_ladder_goes_from_still_images_to_results_and_does_nothing_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("taskadapter_lite.commands.pretrain.linear_probes", lambda vit: {"shape": 0.5})
+    monkeypatch.setattr("taskadapter_lite.ladder.RATES", {"+ time": (1e-3, 1e-2)})
+    monkeypatch.setattr("taskadapter_lite.commands.ladder.RATES", {"+ time": (1e-3, 1e-2)})
+    monkeypatch.setattr("taskadapter_lite.ladder.VALIDATION", (EpisodeSpec(), 3, 0))
+    content = asdict(command.load_experiment("sprites_scale")) | {"shots": [1], "seeds": [0]}
+    content["pretrain"] += ["--architecture", "vit_tiny_patch16_224", "--image-size", "32", "--images", "16"]
+    content["pretrain"] += ["--batch-size", "16", "--precision", "fp32"]
+    content["ladder"] += ["--steps", "1", "--depth", "1", "--test-episodes", "3", "--precision", "fp32"]
+    content["ladder"] += ["--rendered", "5", "--only", "Frozen, cosine", "+ time"]
+    words = ["experiment", write(tmp_path, content), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(words) == 0
+    found = {path.name: RunResult.load(path) for path in (tmp_path / "out" / "replica").glob("*_1shot_*.json")}
+    assert set(found) == {"frozen_cosine_1shot_seed0.json", "with_time_1shot_seed0.json"}
+    assert {len(result.accuracies) for result in found.values()} == {3}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.json")}
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "done before" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.json")} == before
 
 
 @pytest.mark.parametrize("dataset", PUBLISHED)

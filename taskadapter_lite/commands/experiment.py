@@ -7,17 +7,17 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from taskadapter_lite.commands import evaluate, train
+from taskadapter_lite.commands import evaluate, ladder, pretrain, train
 from taskadapter_lite.results import RunResult
 
 HELP = "run a saved experiment: train and test for each number of shots and each seed; what is done stays done"
 FOLDER = Path(__file__).parents[1] / "experiments"
 NO_FILES = ("bundled", "sprites")  # data that need no folder
-VERBS = {"train": train, "evaluate": evaluate}
+VERBS = {"train": train, "evaluate": evaluate, "pretrain": pretrain, "ladder": ladder}
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,12 @@ class Experiment:
     Attributes:
         title, note: what it is, and what to know before it is run.
         data: "bundled", "sprites", or the data set whose folder `--data` has to name.
-        options: command-line options of both verbs.
+        options: command-line options of `train` and `evaluate`.
         train, evaluate: further options of each.
         shots: numbers of support clips a class; a model is trained for each.
         seeds: training seeds; episodes of the test are the same for all.
+        pretrain: options of a backbone to pre-train first; none: the one that the options name.
+        ladder: options of a ladder that is run instead of `train` and `evaluate`, after a choice of learning rates.
     """
 
     title: str
@@ -41,6 +43,8 @@ class Experiment:
     evaluate: list[str]
     shots: list[int]
     seeds: list[int]
+    pretrain: list[str] = field(default_factory=list)
+    ladder: list[str] = field(default_factory=list)
 
 
 class Part(NamedTuple):
@@ -102,7 +106,7 @@ def load_experiment(name: str | Path) -> Experiment:
         found = json.loads(path.read_text(encoding="utf-8"))
         experiment = Experiment(**found)
     except (TypeError, ValueError) as error:
-        wanted = ", ".join(field.name for field in fields(Experiment))
+        wanted = ", ".join(one.name for one in fields(Experiment) if one.default_factory is MISSING)
         raise ValueError(f"{path} describes no experiment, which has {wanted} ({error})") from error
     if not experiment.shots or not experiment.seeds:
         raise ValueError(f"{path} has shots {experiment.shots} and seeds {experiment.seeds}: both need an entry")
@@ -110,10 +114,29 @@ def load_experiment(name: str | Path) -> Experiment:
 
 
 def parts_of(experiment: Experiment, args: argparse.Namespace) -> Iterator[Part]:
-    """All commands in order: for each number of shots the frozen backbone's test, then training and test a seed."""
+    """All commands in order.
+
+    Pre-training, where the experiment has one; then its ladder, or for each number of shots the frozen backbone's test
+    and training and test of each seed.
+    """
     name, out = Path(args.name).stem, args.out / Path(args.name).stem
+    device = ["--device", args.device] if args.device else []
+    backbone = []
+    if experiment.pretrain:
+        command = ["pretrain", *experiment.pretrain, *device, "--out", str(out / "backbone")]
+        wanted = parse(command)
+        file = out / "backbone" / f"{pretrain.file_stem(pretrain.config_of(wanted))}.json"
+        yield Part(command, file)
+        backbone = ["--backbone", wanted.architecture, "--size", str(wanted.image_size)]
+        backbone += ["--weights", str(file.with_suffix(".safetensors"))]
+    if experiment.ladder:
+        shared = ["ladder", *experiment.ladder, *backbone, *device, "--out", str(out)]
+        yield Part([*shared, "--tune"], out)
+        each = ["--shots", *map(str, experiment.shots), "--seeds", *map(str, experiment.seeds)]
+        yield Part([*shared, *each], out)
+        return
     root = experiment.data if experiment.data in NO_FILES else (args.data or "ROOT")
-    common = ["--data", root, *experiment.options]
+    common = ["--data", root, *experiment.options, *backbone]
     common += ["--list", *args.list] if args.list else []
     for option in ("text", "device"):
         common += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
@@ -132,7 +155,9 @@ def parts_of(experiment: Experiment, args: argparse.Namespace) -> Iterator[Part]
 
 
 def is_done(part: Part) -> bool:
-    """Whether a part has left its result, and was not stopped before its end."""
+    """Whether a part has left its result, and was not stopped before its end; a ladder knows itself what is done."""
+    if part.command[0] in ("pretrain", "ladder"):
+        return part.command[0] == "pretrain" and part.result.exists()
     return part.result.exists() and not RunResult.load(part.result).interrupted
 
 

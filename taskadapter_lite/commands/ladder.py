@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", choices=LEVELS, default=Budget.level, help="of the clips, in training and at test (default: plain)"
     )
+    parser.add_argument("--size", type=int, default=Budget.size, help="frame side in pixels (default: %(default)s)")
+    parser.add_argument("--backbone", default=Budget.backbone, help="timm name or the bundled one (default)")
+    parser.add_argument("--weights", type=Path, help=".safetensors file with the weights of --backbone")
     parser.add_argument(
         "--views", type=int, default=Budget.views, help="fixed readings of a training clip (default: %(default)s)"
     )
@@ -54,7 +57,18 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing, then print a table for each number of shots."""
     if not args.table:
         verify_bundled()
-        settings = ("depth", "test_episodes", "precision", "device", "rendered", "level", "views")
+        settings = (
+            "depth",
+            "test_episodes",
+            "precision",
+            "device",
+            "rendered",
+            "level",
+            "views",
+            "size",
+            "backbone",
+            "weights",
+        )
         budget = Budget(args.steps, **{name: getattr(args, name) for name in settings})
         rungs = [rung for rung in RUNGS if rung.group in args.group and (not args.only or wanted(rung.name, args.only))]
         if args.tune is not None:

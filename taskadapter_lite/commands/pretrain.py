@@ -50,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pre-train, probe, and write `NAME.safetensors` and `NAME.json`, see `file_stem`."""
-    offered = [setting.name for setting in fields(PretrainConfig) if setting.name in args]
-    config = PretrainConfig(**{name: getattr(args, name) for name in offered})
+    config = config_of(args)
     build(config.architecture, config.image_size)  # says what does not fit before anything is written
     args.out.mkdir(parents=True, exist_ok=True)
     made_by, start = environment(args.device), time.monotonic()  # the code that starts is the code that counts
@@ -62,6 +61,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"{report['images']:,} images in {minutes:.1f} minutes; read linearly from the class token:")
     print(json.dumps(report["probes"], indent=2))
     return 0
+
+
+def config_of(args: argparse.Namespace) -> PretrainConfig:
+    """The settings that the options name, the others as they are by default."""
+    offered = [setting.name for setting in fields(PretrainConfig) if setting.name in args]
+    return PretrainConfig(**{name: getattr(args, name) for name in offered})
 
 
 def file_stem(config: PretrainConfig) -> str:
