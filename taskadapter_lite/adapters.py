@@ -52,7 +52,8 @@ def attend_along(axis: str, attend: Callable[..., Tensor], tokens: Tensor, mask:
 def to_sequences(axis: str, tokens: Tensor) -> Tensor:
     """Tokens (B, T, N, D) or (E, B, T, N, D) -> (batch, length, D), each sequence lying along one axis."""
     *_, B, T, N, D = tokens.shape
-    return rearrange(tokens.reshape(-1, B, T, N, D), f"e b t n d -> {SEQUENCE[axis]}")
+    sequences = rearrange(tokens.reshape(-1, B, T, N, D), f"e b t n d -> {SEQUENCE[axis]}")
+    return sequences.contiguous()  # or torch's linear layers copy their weights once for every sequence
 
 
 def scope_mask(n_support: int, n_query: int, scope: str, device: torch.device | str | None = None) -> Tensor:
