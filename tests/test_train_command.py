@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 
 import pytest
@@ -78,6 +80,23 @@ def test_an_estimate_leaves_the_weights_and_counts_the_kept_tokens():
     assert all((before[name] == value).all() for name, value in model.adapter_state().items())
     assert estimate.cache == pytest.approx(72 * 3 * 5 * 16 * 4, rel=0.01)  # 36 clips x 2 views, T N D floats
     assert estimate.seconds == 1000 * estimate.step_s + estimate.reading_s > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [["--views", "4"], ["--views", "0"], ["--k-shot", "5", "--metric", "otam"], ["--trainable", "all"]]
+)
+def test_an_estimate_is_within_a_quarter_of_what_is_then_measured(tmp_path, options):
+    """Time and peak memory, each in a process of its own. Needs a quiet machine."""
+    command = [sys.executable, "-m", "taskadapter_lite", "train", *SPRITES, "--clips-per-class", "40", *options]
+    command += ["--n-steps", "80", "--validation-episodes", "0", "--device", "cpu", "--out", str(tmp_path / "run")]
+    said = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True).stdout
+    numbers = re.search(r"([\d,]+) steps of ([\d.]+) s and ([\d,]+) s .* memory ([\d.]+) GB", said).groups()
+    n_steps, step_s, reading_s, gigabytes = (float(number.replace(",", "")) for number in numbers)
+    subprocess.run(command, capture_output=True, check=True)
+    result = RunResult.load(tmp_path / "run" / "result.json")
+    assert n_steps * step_s + reading_s == pytest.approx(result.seconds, rel=0.25)
+    assert gigabytes * 1e9 == pytest.approx(result.peak_memory, rel=0.25)
 
 
 @pytest.mark.parametrize(
