@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import pandas as pd
 import torch
@@ -298,7 +298,7 @@ def ladder_table(results: Sequence[RunResult], shots: int) -> pd.DataFrame:
     """The rows of one number of shots in percent, as `comparison_table`, and what each took.
 
     Further columns: ``pairs``: share of right answers among those that name a query's class or its reversed partner
-    (50 is a coin); ``parameters``: trained ones; ``seconds``: of training, mean over seeds; ``group`` of the rung.
+    (50 is a coin); ``parameters``: trained ones; ``seconds``: of training, median over seeds; ``group`` of the rung.
     """
     rows = [result for result in results if result.metadata["shots"] == shots]
     names = list(dict.fromkeys(result.name for result in rows))
@@ -307,6 +307,6 @@ def ladder_table(results: Sequence[RunResult], shots: int) -> pd.DataFrame:
     right, partner = ([sum(run.pairs[key] for run in same) for same in runs] for key in ("right", "partner"))
     table["pairs"] = [100 * r / (r + p) if r + p else math.nan for r, p in zip(right, partner, strict=True)]
     table["parameters"] = [same[0].trainable_parameters for same in runs]
-    table["seconds"] = [fmean(run.metadata["training_seconds"] for run in same) for same in runs]
+    table["seconds"] = [median(run.metadata["training_seconds"] for run in same) for same in runs]
     table["group"] = [same[0].metadata["group"] for same in runs]
     return table
