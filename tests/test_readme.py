@@ -65,20 +65,20 @@ def gain(name: str, baseline: str, shots: int, folder: str = "ladder") -> str:
 
 
 @pytest.mark.parametrize(
-    "name, baseline, sign",
+    "name, baseline",
     [
-        ("+ task, split (published)", "Full fine-tuning", ""),
-        ("+ task, inductive, OTAM", "Full fine-tuning, OTAM", ""),
-        ("+ time", "Space + joint (order-blind)", ""),
-        ("+ task, split (published)", "+ time", "+"),
-        ("+ task, joint", "+ time", ""),
-        ("+ task, inductive", "+ time", ""),
-        ("+ time, OTAM", "+ task, inductive, OTAM", ""),
-        ("+ task, inductive, OTAM", "+ task, inductive", ""),
+        ("+ task, split (published)", "Full fine-tuning"),
+        ("+ task, inductive, OTAM", "Full fine-tuning, OTAM"),
+        ("+ time", "Space + joint (order-blind)"),
+        ("+ task, split (published)", "+ time"),
+        ("+ task, joint", "+ time"),
+        ("+ task, inductive", "+ time"),
+        ("+ time, OTAM", "+ task, inductive, OTAM"),
+        ("+ task, inductive, OTAM", "+ task, inductive"),
     ],
 )
-def test_the_claims_quote_the_paired_differences(name, baseline, sign):
-    assert f"{sign}{gain(name, baseline, 1)} / {gain(name, baseline, 5)}" in " ".join(README.split())
+def test_the_claims_quote_the_paired_differences(name, baseline):
+    assert f"{gain(name, baseline, 1)} / {gain(name, baseline, 5)}" in " ".join(README.split())
 
 
 def test_more_training_is_quoted_as_well():

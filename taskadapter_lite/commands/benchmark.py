@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from taskadapter_lite import figures
 from taskadapter_lite.benchmark import Workload, evaluation_seconds, ladder_of_switches, run_benchmark
 from taskadapter_lite.commands.render import slug, write_mp4
 from taskadapter_lite.provenance import environment
+from taskadapter_lite.saving import write_json
 from taskadapter_lite.sprites import ACTIONS, render_clips
 
 HELP = "time the published way of running Task-Adapter against ours, switch by switch"
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
                 workload = Workload(args.backbone, args.size, depth, device=args.device, **shape)
                 report["runs"].append(run_benchmark(workload, Path(folder), ways, args.repeats))
                 print(table(report["runs"][-1]), flush=True)
-    (args.out / "benchmark.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+                write_json(args.out / "benchmark.json", report)  # a run that is stopped keeps what it has
     for found in report["runs"]:
         draw(found, args.out)
     print(f"benchmark.json and figures are in {args.out}")
