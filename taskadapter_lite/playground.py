@@ -48,7 +48,9 @@ class FewShotPlayground(FigureWidget):
         self.queries: list[tuple[str, torch.Tensor]] = []
         self.prediction: Prediction | None = None
         self.names = [
-            widgets.Text(f"class {i + 1}", description=f"class {i + 1}", continuous_update=False, style=LABELS)
+            widgets.Text(
+                f"class {i + 1}", description=f"class {i + 1}", continuous_update=False, style=LABELS, layout=WIDE
+            )
             for i in range(max_classes)
         ]
         self.uploads = [_upload("its clips") for _ in self.names]
@@ -160,7 +162,7 @@ class FewShotPlayground(FigureWidget):
             return [partial(show_episode, support, query, labels, found.labels, names)]
         shown = self.query.value
         everything = torch.cat([labels, found.labels])  # a query counts as the class it was taken for
-        title = f"{self.queries[shown][0]}, taken for {names[int(found.labels[shown])]}, block {self.block.value}"
+        title = f"{self.queries[shown][0]}, block {self.block.value}"  # what it was taken for stands beside it
         return [
             partial(plot_cross_video_attention, found.weights[self.block.value], torch.cat([support, query]),
                     everything, names, len(support) + shown, title=title, same="predicted class")
