@@ -197,6 +197,7 @@ def test_another_place_is_another_mark_on_the_same_figure(clips, episodes, model
     del drawn[:]
     explorer.patch.value, explorer.frame.value = 1, 0
     assert {call[0] for call in drawn} == {"mark_token"}
+    assert not any(drawing.axes[0].patches for drawing in explorer._drawings.kept.values())  # taken off again
     anew = widgets.AttentionExplorer(models, clips, episodes)
     anew.frame.value, anew.patch.value = 0, 1
     assert explorer.picture.value == anew.picture.value  # nothing of the earlier marks is left
