@@ -21,8 +21,12 @@ def class_tokens(backbone: VisionTransformer, images: Tensor) -> Tensor:
     return torch.cat([backbone.forward_features(normalise(part))[:, 0] for part in images.split(256)])
 
 
-def linear_probes(backbone: VisionTransformer, n_train: int = 12_288, n_test: int = 4_096) -> dict[str, float]:
+def linear_probes(
+    backbone: VisionTransformer, n_train: int = 12_288, n_test: int = 4_096
+) -> dict[str, float | dict[str, float]]:
     """Fit linear read-outs of the class token on one set of held-out images and score them on another.
+
+    An image holds one to four things, and the read-outs are asked for the main one, which is the largest.
 
     Args:
         backbone: with a class token; it gets images of its own size, normalised as it expects them.
@@ -32,6 +36,8 @@ def linear_probes(backbone: VisionTransformer, n_train: int = 12_288, n_test: in
         Accuracies in [0, 1] of ``shape``, ``texture``, ``colour`` of the main thing and of the ``count``;
         ``position_error``, mean distance of predicted and true centre as a share of the image width;
         ``size_error``, mean error of the half extent relative to itself; ``angle_error`` in degrees.
+        ``one_thing`` holds the same scores of the same read-outs over the test images with a single thing, where
+        nothing else can be meant and nothing is covered.
     """
     device = next(backbone.parameters()).device
     size = backbone.patch_embed.img_size[0]
@@ -40,20 +46,22 @@ def linear_probes(backbone: VisionTransformer, n_train: int = 12_288, n_test: in
     mean, std = tokens[0].mean(0), tokens[0].std(0) + 1e-6
     train, test = ((t - mean) / std for t in tokens)
     (_, known), (_, truth) = sets
-    scores = {}
+    right, errors = {}, {}  # a value a test image: 1 or 0, and how far off
     for name in ("shape", "texture", "colour"):
-        weights = fit_classes(train, known[name][:, 0])
-        scores[name] = _accuracy(test, weights, truth[name][:, 0])
-    scores["count"] = _accuracy(test, fit_classes(train, known["count"] - 1), truth["count"] - 1)
+        right[name] = _hits(test, fit_classes(train, known[name][:, 0]), truth[name][:, 0])
+    right["count"] = _hits(test, fit_classes(train, known["count"] - 1), truth["count"] - 1)
     place = [torch.stack([labels["x"], labels["y"]], -1)[:, 0] for labels in (known, truth)]
-    scores["position_error"] = (_predict(train, place[0], test) - place[1]).norm(dim=-1).mean().item() / 2
+    errors["position_error"] = (_predict(train, place[0], test) - place[1]).norm(dim=-1) / 2
     log_size = [labels["size"][:, :1].log() for labels in (known, truth)]
-    scores["size_error"] = (_predict(train, log_size[0], test) - log_size[1]).abs().expm1().mean().item()
+    errors["size_error"] = (_predict(train, log_size[0], test) - log_size[1])[:, 0].abs().expm1()
     turn = [labels["angle"][:, 0] for labels in (known, truth)]
     guess = _predict(train, torch.stack([turn[0].cos(), turn[0].sin()], -1), test)
-    error = torch.remainder(torch.atan2(guess[:, 1], guess[:, 0]) - turn[1] + math.pi, 2 * math.pi) - math.pi
-    scores["angle_error"] = math.degrees(error.abs().mean())
-    return {name: round(value, 4) for name, value in scores.items()}
+    off = torch.remainder(torch.atan2(guess[:, 1], guess[:, 0]) - turn[1] + math.pi, 2 * math.pi) - math.pi
+    errors["angle_error"] = off.abs().rad2deg()
+    alone = truth["count"] == 1
+    values = right | errors
+    scores = {name: round(value.mean().item(), 4) for name, value in values.items()}
+    return scores | {"one_thing": {name: round(value[alone].mean().item(), 4) for name, value in values.items()}}
 
 
 def fit_classes(features: Tensor, labels: Tensor, decay: float = 1e-4) -> Tensor:
@@ -72,8 +80,9 @@ def fit_classes(features: Tensor, labels: Tensor, decay: float = 1e-4) -> Tensor
     return weights.detach()
 
 
-def _accuracy(features: Tensor, weights: Tensor, labels: Tensor) -> float:
-    return ((F.pad(features, (0, 1), value=1.0) @ weights).argmax(1) == labels).float().mean().item()
+def _hits(features: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+    """1 where the read-out names the label, else 0: (n,)."""
+    return ((F.pad(features, (0, 1), value=1.0) @ weights).argmax(1) == labels).float()
 
 
 def _predict(train: Tensor, values: Tensor, test: Tensor) -> Tensor:

@@ -28,6 +28,22 @@ def test_pretrain_writes_weights_that_load_and_a_report(tmp_path, monkeypatch, c
     assert "images in" in capsys.readouterr().out
 
 
+def test_probes_of_saved_weights_are_renewed_and_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("taskadapter_lite.commands.pretrain.linear_probes", lambda vit: {"shape": 0.5})
+    folder = ["--out", str(tmp_path)]
+    assert main(["pretrain", "--images", "64", "--batch-size", "32", *folder]) == 0
+    weights = tmp_path / "something_sprites_vit.safetensors"
+    content, before = weights.read_bytes(), json.loads(weights.with_suffix(".json").read_text())
+    monkeypatch.setattr("taskadapter_lite.commands.pretrain.linear_probes", lambda vit: {"shape": 0.75})
+    assert main(["pretrain", "--probe", str(weights)]) == 0
+    after = json.loads(weights.with_suffix(".json").read_text())
+    assert after.pop("probes_made_by")["command"]
+    assert after == before | {"probes": {"shape": 0.75}}
+    assert weights.read_bytes() == content
+    assert main(["pretrain", "--probe", str(tmp_path / "none.safetensors")]) == 2
+    assert "none.safetensors" in capsys.readouterr().err
+
+
 def test_another_architecture_is_trained_saved_and_loaded_again(tmp_path, monkeypatch):
     monkeypatch.setattr("taskadapter_lite.commands.pretrain.linear_probes", lambda vit: {"shape": 0.5})
     size = ["--architecture", "vit_tiny_patch16_224", "--image-size", "96"]

@@ -97,8 +97,13 @@ def test_probes_of_an_untrained_backbone_are_poor_and_of_the_bundled_one_better(
     assert seeing["position_error"] < 0.6 * blind["position_error"]
     assert seeing["colour"] > blind["colour"]
     assert blind["shape"] < 3 / len(SHAPES)
+    alone = seeing.pop("one_thing")
+    assert alone.keys() == seeing.keys()
+    assert alone["position_error"] < seeing["position_error"]
+    assert alone["colour"] > seeing["colour"]
+    assert alone["count"] > 0.9  # "one" is told from "several"
 
 
-@pytest.mark.parametrize("name", ["texture", "count"])
+@pytest.mark.parametrize("name", ["texture", "count", "one_thing"])
 def test_probe_names_are_documented(name):
     assert f"``{name}``" in linear_probes.__doc__

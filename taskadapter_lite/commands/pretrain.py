@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from taskadapter_lite.backbone import BUNDLED
+from taskadapter_lite.backbone import BUNDLED, load_backbone
 from taskadapter_lite.pretraining import PretrainConfig, build, pretrain
 from taskadapter_lite.probes import linear_probes
 from taskadapter_lite.results import environment
@@ -46,11 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=default.seed, help="(default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: %(default)s)")
+    parser.add_argument(
+        "--probe",
+        type=Path,
+        metavar="WEIGHTS",
+        help="train nothing: probe this file of --architecture and renew the probes in the .json beside it",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Pre-train, probe, and write `NAME.safetensors` and `NAME.json`, see `file_stem`."""
     config = config_of(args)
+    if args.probe:
+        return renew_probes(args.probe, config, args.device)
     build(config.architecture, config.image_size)  # says what does not fit before anything is written
     args.out.mkdir(parents=True, exist_ok=True)
     made_by, start = environment(args.device), time.monotonic()  # the code that starts is the code that counts
@@ -60,6 +68,19 @@ def run(args: argparse.Namespace) -> int:
     report = write_report(vit, history, config, args.out, minutes, made_by)
     print(f"{report['images']:,} images in {minutes:.1f} minutes; read linearly from the class token:")
     print(json.dumps(report["probes"], indent=2))
+    return 0
+
+
+def renew_probes(weights: Path, config: PretrainConfig, device: str) -> int:
+    """Probe saved weights; the results file beside them, if there is one, gets the new probes and who made them."""
+    size = {} if config.architecture == BUNDLED else {"img_size": config.image_size}
+    probes = linear_probes(load_backbone(weights, architecture=config.architecture, **size).to(device))
+    file = weights.with_suffix(".json")
+    if file.exists():
+        report = json.loads(file.read_text(encoding="utf-8"))
+        report |= {"probes": probes, "probes_made_by": environment(device)}
+        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(probes, indent=2))
     return 0
 
 
