@@ -31,9 +31,9 @@ def test_each_row_says_what_its_file_says(file):
     assert f"{100 * share:.1f} +- {100 * half:.1f}" in cells
 
 
-def ladder_lines() -> list[str]:
-    """The README's rows of the ladder, from its result files."""
-    results = list(load_results(ROOT / "notebooks" / "results" / "ladder"))
+def ladder_lines(folder: str = "ladder") -> list[str]:
+    """The README's rows of a ladder, from its result files."""
+    results = list(load_results(ROOT / "notebooks" / "results" / folder))
     one, five = (ladder_table(results, shots).set_index("name") for shots in (1, 5))
     lines = []
     for name, row in one[one["group"] == "main"].iterrows():
@@ -51,6 +51,13 @@ def ladder_lines() -> list[str]:
 def test_the_ladders_rows_are_those_of_its_files():
     for line in ladder_lines():
         assert line in README.splitlines()
+
+
+def test_the_cluttered_rows_are_those_of_their_files():
+    table = README[README.index("**Harder to see.**") : README.index("The paper's claims, on this data")]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 5
+    assert set(rows) <= set(ladder_lines("ladder_cluttered"))
 
 
 def gain(name: str, baseline: str, shots: int, folder: str = "ladder") -> str:
