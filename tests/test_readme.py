@@ -1,5 +1,6 @@
 """The README's numbers are those of the files it names, and its links lead somewhere."""
 
+import json
 import re
 from pathlib import Path
 
@@ -54,10 +55,31 @@ def test_the_ladders_rows_are_those_of_its_files():
 
 
 def test_the_cluttered_rows_are_those_of_their_files():
-    table = README[README.index("**Harder to see.**") : README.index("The paper's claims, on this data")]
+    table = README[README.index("**Harder to see.**") : README.index("Adapters are ahead of full fine-tuning here")]
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     assert len(rows) >= 5
     assert set(rows) <= set(ladder_lines("ladder_cluttered"))
+
+
+def test_the_cluttered_claims_are_those_of_their_files():
+    text, adapted = " ".join(README.split()), "+ task, inductive, OTAM"
+    for words, baseline in [
+        ("ahead of full fine-tuning here too, by", "Full fine-tuning, OTAM"),
+        ("result by", "+ time, OTAM"),
+    ]:
+        found = " / ".join(gain(adapted, baseline, shots, "ladder_cluttered") for shots in (1, 5))
+        assert f"{words} {found}" in text
+    first = list(load_results(ROOT / "notebooks" / "results" / "ladder_cluttered" / "rates_of_plain"))
+    means = {shots: ladder_table(first, shots)["mean"].item() for shots in (1, 5)}
+    assert f"which gave {means[1]:.1f} and {means[5]:.1f}" in text
+
+
+def test_the_probes_are_those_of_the_backbones_file():
+    probes = json.loads((ROOT / "data_samples" / "something_sprites_vit.json").read_text(encoding="utf-8"))["probes"]
+    text = README[README.index("What the frozen backbone sees") :]
+    for found in (probes["one_thing"], probes):
+        for name in ("colour", "texture", "shape", "position_error"):
+            assert f"{100 * found[name]:.1f}%" in text
 
 
 def gain(name: str, baseline: str, shots: int, folder: str = "ladder") -> str:
