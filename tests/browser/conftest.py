@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -64,14 +65,24 @@ def lab(tmp_path_factory):
             env=os.environ | {name: str(value) for name, value in variables.items()},
             stdout=log,
             stderr=log,
+            start_new_session=True,
         )
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(f"{address}/api?token={TOKEN}", process, home / "lab.log")
         yield Lab(address, folder)
     finally:
-        process.terminate()
+        stop(process)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ask a server that leads its own session to end its kernels and itself; end all of them if it takes too long."""
+    process.terminate()
+    try:
         process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 class Lab:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import ROOT, SECONDS
+from conftest import ROOT, SECONDS, stop
 from subject import press_all
 
 pytestmark = pytest.mark.browser
@@ -82,5 +81,4 @@ def test_make_lab_opens_the_first_lesson(chromium, tmp_path):
         assert title.inner_text().startswith("00")
         page.close()
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        stop(process)
