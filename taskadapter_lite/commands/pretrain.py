@@ -17,6 +17,7 @@ from taskadapter_lite.backbone import BUNDLED, load_backbone
 from taskadapter_lite.pretraining import PretrainConfig, build, pretrain
 from taskadapter_lite.probes import linear_probes
 from taskadapter_lite.results import environment
+from taskadapter_lite.saving import write_json
 
 HELP = "pre-train a backbone on still sprite images"
 
@@ -74,12 +75,12 @@ def run(args: argparse.Namespace) -> int:
 def renew_probes(weights: Path, config: PretrainConfig, device: str) -> int:
     """Probe saved weights; the results file beside them, if there is one, gets the new probes and who made them."""
     size = {} if config.architecture == BUNDLED else {"img_size": config.image_size}
-    probes = linear_probes(load_backbone(weights, architecture=config.architecture, **size).to(device))
+    backbone = load_backbone(weights, architecture=config.architecture, **size).to(device)
     file = weights.with_suffix(".json")
-    if file.exists():
-        report = json.loads(file.read_text(encoding="utf-8"))
-        report |= {"probes": probes, "probes_made_by": environment(device)}
-        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    probes = linear_probes(backbone)
+    if report is not None:
+        write_json(file, report | {"probes": probes, "probes_made_by": environment(device)})
     print(json.dumps(probes, indent=2))
     return 0
 
