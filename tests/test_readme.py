@@ -104,6 +104,11 @@ def gain(name: str, baseline: str, shots: int, folder: str = "ladder") -> str:
         ("+ task, inductive", "+ time"),
         ("+ time, OTAM", "+ task, inductive, OTAM"),
         ("+ task, inductive, OTAM", "+ task, inductive"),
+        ("L = 3", "L = 1"),
+        ("L = 3", "1 queries a class"),
+        ("Task adapter's start not zero", "L = 3"),
+        ("Embedding at the input", "L = 3"),
+        ("5 queries a class", "L = 3"),
     ],
 )
 def test_the_claims_quote_the_paired_differences(name, baseline):
