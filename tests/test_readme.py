@@ -72,6 +72,13 @@ def test_the_cluttered_claims_are_those_of_their_files():
     first = list(load_results(ROOT / "notebooks" / "results" / "ladder_cluttered" / "rates_of_plain"))
     means = {shots: ladder_table(first, shots)["mean"].item() for shots in (1, 5)}
     assert f"which gave {means[1]:.1f} and {means[5]:.1f}" in text
+    files = (ROOT / "notebooks" / "results" / "ladder_cluttered" / "learning_rates").glob("with_task_inductive_otam_*")
+    chosen = {run.metadata["learning_rate"]: 100 * np.mean(run.accuracies) for run in map(RunResult.load, files)}
+    assert max(chosen, key=chosen.get) == 0.003
+    assert f"({chosen[0.003]:.1f} there, {chosen[0.01]:.1f} with 0.01)" in text
+    lesson = (ROOT / "notebooks" / "07_train.ipynb").read_text(encoding="utf-8")
+    for number in (means[1], chosen[0.003], chosen[0.01]):
+        assert f"{number:.1f}%" in lesson
 
 
 def test_the_probes_are_those_of_the_backbones_file():

@@ -74,8 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def renew_probes(weights: Path, config: PretrainConfig, device: str) -> int:
     """Probe saved weights; the results file beside them, if there is one, gets the new probes and who made them."""
-    size = {} if config.architecture == BUNDLED else {"img_size": config.image_size}
-    backbone = load_backbone(weights, architecture=config.architecture, **size).to(device)
+    backbone = load_backbone(weights, architecture=config.architecture, img_size=config.image_size).to(device)
     file = weights.with_suffix(".json")
     report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     probes = linear_probes(backbone)
