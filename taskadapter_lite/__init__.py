@@ -10,27 +10,47 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {
-    "clips": ("ClipError", "read_clip", "sample_frames"),
+    "data": (
+        "ClipError",
+        "ClipFolder",
+        "FrameFolder",
+        "LabelledClips",
+        "SpriteClips",
+        "bundled_clips",
+        "open_dataset",
+        "read_clip",
+        "read_split_list",
+        "sample_frames",
+    ),
     "sprites": ("ACTIONS", "render_clips", "render_images"),
-    "splits": ("read_split_list",),
-    "datasets": ("ClipFolder", "FrameFolder", "LabelledClips", "SpriteClips", "bundled_clips"),
     "episodes": ("Episode", "EpisodeSampler", "EpisodeSpec", "load_episodes", "save_episodes"),
     "backbone": ("load_backbone",),
     "adapters": ("AdaptedBlock", "Adapter", "attend_along", "scope_mask"),
     "model": ("TaskAdapterViT",),
-    "recording": ("record_attention",),
+    "attention": ("record_attention",),
     "metrics": ("METRICS", "TRX", "bimhm_scores", "cosine_scores", "euclidean_scores", "otam_scores"),
-    "semantic": ("TextFeatures", "fuse_scores"),
+    "text": ("TextFeatures", "fuse_scores"),
     "results": ("RunResult", "accuracy_interval", "comparison_table"),
-    "checkpoints": ("CheckpointError", "load_checkpoint", "load_model", "save_checkpoint"),
-    "evaluation": ("PrefixCache", "evaluate"),
-    "training": ("TrainConfig", "train"),
+    "cache": ("PrefixCache",),
+    "evaluation": ("evaluate",),
+    "prediction": ("Familiarity", "predict"),
+    "training": (
+        "CheckpointError",
+        "TrainConfig",
+        "load_checkpoint",
+        "load_model",
+        "save_checkpoint",
+        "train",
+    ),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted(_MODULE)
+_PACKAGES = ("attention", "data", "figures", "metrics", "sprites", "studies", "training", "widgets")  # whole modules
+__all__ = sorted([*_MODULE, *_PACKAGES])
 
 
 def __getattr__(name: str):
+    if name in _PACKAGES:
+        return import_module(f"taskadapter_lite.{name}")
     if name not in _MODULE:
         raise AttributeError(f"module 'taskadapter_lite' has no attribute {name!r}")
     return getattr(import_module(f"taskadapter_lite.{_MODULE[name]}"), name)

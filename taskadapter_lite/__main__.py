@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _is_the_callers(error: Exception) -> bool:
-    from taskadapter_lite.checkpoints import CheckpointError
-    from taskadapter_lite.clips import ClipError
+    from taskadapter_lite.data.clips import ClipError
+    from taskadapter_lite.training.checkpoints import CheckpointError
 
     return isinstance(error, (ValueError, OSError, ClipError, CheckpointError))
 

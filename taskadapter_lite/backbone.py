@@ -18,7 +18,7 @@ from timm.layers import QuickGELU
 from timm.models.vision_transformer import Attention, Block, VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
-from taskadapter_lite.bundled import data_dir
+from taskadapter_lite.files import data_dir
 
 BUNDLED = "something_sprites"
 PLAIN_VIT = (

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from taskadapter_lite.backbone import in_precision
-from taskadapter_lite.caching import FeatureCache, PrefixCache
+from taskadapter_lite.cache import FeatureCache, PrefixCache
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, Episodes, EpisodeSampler, episode_bytes
-from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.metrics import METRICS, Scorer
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, environment, peak_memory
-from taskadapter_lite.semantic import FUSIONS, TextFeatures, fuse_scores, semantic_scores
+from taskadapter_lite.text import FUSIONS, TextFeatures, fuse_scores, semantic_scores
 
 __all__ = ["PrefixCache", "evaluate"]
 

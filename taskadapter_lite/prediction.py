@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taskadapter_lite.labelled import LabelledClips
+from taskadapter_lite.attention import record_attention
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.recording import record_attention
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from taskadapter_lite.backbone import in_precision, load_backbone, without_slow_attention
-from taskadapter_lite.caching import read_clips
-from taskadapter_lite.datasets import bundled_clips
+from taskadapter_lite.cache import read_clips
+from taskadapter_lite.data.datasets import bundled_clips
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec, episode_hash
 from taskadapter_lite.evaluation import PrefixCache, evaluate
-from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.metrics import METRICS, TRX
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.semantic import TextFeatures
+from taskadapter_lite.text import TextFeatures
 
 T, N_CLASSES, N_EACH = 4, 6, 5
 NAMES = ["up", "down", "left", "right", "near", "far"]

@@ -8,7 +8,7 @@ import pytest
 
 from taskadapter_lite import __main__ as main_module
 from taskadapter_lite.__main__ import VERBS, main
-from taskadapter_lite.bundled import data_dir
+from taskadapter_lite.files import data_dir
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taskadapter_lite.ladder import ladder_table, load_results
 from taskadapter_lite.results import RunResult, accuracy_interval, text_interval
+from taskadapter_lite.studies.ladder import ladder_table, load_results
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

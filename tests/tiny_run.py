@@ -7,10 +7,10 @@ import sys
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
-from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.training import TrainConfig, train
+from taskadapter_lite.training.loop import TrainConfig, train
 
 T, SIZE = 3, 16
 torch.set_num_threads(1)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from taskadapter_lite import figures
-from taskadapter_lite.bundled import data_dir
-from taskadapter_lite.checkpoints import load_model
-from taskadapter_lite.datasets import bundled_clips
+from taskadapter_lite.attention import record_attention
+from taskadapter_lite.data.datasets import bundled_clips
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, load_episodes
-from taskadapter_lite.labelled import LabelledClips
+from taskadapter_lite.files import data_dir
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.recording import record_attention
+from taskadapter_lite.training.checkpoints import load_model
 
 HELP = "draw what a query video attends to in the support videos"
 

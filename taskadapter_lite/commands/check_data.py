@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from taskadapter_lite.checking import Report, check_dataset
-from taskadapter_lite.splits import published_datasets, published_split
+from taskadapter_lite.data.checking import Report, check_dataset
+from taskadapter_lite.data.public import published_datasets, published_split
 
 HELP = "compare a data set on disk with its published split, and read every clip once"
 SHOWN = 5  # entries of each kind of finding on screen; the report file has all

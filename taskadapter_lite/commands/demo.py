@@ -11,16 +11,16 @@ import torch
 
 from taskadapter_lite import figures
 from taskadapter_lite.backbone import load_backbone
-from taskadapter_lite.checkpoints import save_checkpoint
 from taskadapter_lite.commands.attention import draw_attention, first_right
-from taskadapter_lite.datasets import bundled_clips, data_dir, verify_bundled
+from taskadapter_lite.data.datasets import bundled_clips, data_dir, verify_bundled
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec, check_disjoint, load_episodes
 from taskadapter_lite.evaluation import PrefixCache, evaluate
-from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, accuracy_interval
-from taskadapter_lite.sprites import partners
-from taskadapter_lite.training import TrainConfig, train
+from taskadapter_lite.sprites.render import partners
+from taskadapter_lite.training.checkpoints import save_checkpoint
+from taskadapter_lite.training.loop import TrainConfig, train
 
 HELP = "train Task-Adapter on the bundled clips and evaluate it on unseen classes"
 SHOTS = (1, 5)

@@ -10,9 +10,8 @@ import torch
 
 from taskadapter_lite.adapters import SCOPES
 from taskadapter_lite.backbone import BUNDLED
-from taskadapter_lite.checkpoints import load_model, part, read_checkpoint
 from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_backbone, open_clips
-from taskadapter_lite.distributed import Team
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import (
     Episodes,
     EpisodeSampler,
@@ -22,12 +21,13 @@ from taskadapter_lite.episodes import (
     save_episodes,
 )
 from taskadapter_lite.evaluation import PrefixCache, evaluate
-from taskadapter_lite.labelled import LabelledClips
 from taskadapter_lite.metrics import AGGREGATIONS, METRICS, Scorer
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.semantic import FUSIONS, TextFeatures
-from taskadapter_lite.sprites import ACTIONS
+from taskadapter_lite.sprites.render import ACTIONS
+from taskadapter_lite.text import FUSIONS, TextFeatures
+from taskadapter_lite.training.checkpoints import load_model, part, read_checkpoint
+from taskadapter_lite.training.distributed import Team
 
 HELP = "evaluate saved adapters, or the frozen backbone, on one part of a data set"
 

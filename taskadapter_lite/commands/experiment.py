@@ -15,7 +15,7 @@ from taskadapter_lite.commands import evaluate, ladder, pretrain, train
 from taskadapter_lite.results import RunResult
 
 HELP = "run a saved experiment: train and test for each number of shots and each seed; what is done stays done"
-FOLDER = Path(__file__).parents[1] / "experiments"
+FOLDER = Path(__file__).parents[1] / "studies" / "experiments"
 NO_FILES = ("bundled", "sprites")  # data that need no folder
 VERBS = {"train": train, "evaluate": evaluate, "pretrain": pretrain, "ladder": ladder}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taskadapter_lite.datasets import verify_bundled
-from taskadapter_lite.ladder import RATES, RUNGS, Budget, ladder_table, load_results, run_rung, tune
+from taskadapter_lite.data.datasets import verify_bundled
 from taskadapter_lite.results import markdown_table
-from taskadapter_lite.sprites import LEVELS
+from taskadapter_lite.sprites.render import LEVELS
+from taskadapter_lite.studies.ladder import RATES, RUNGS, Budget, ladder_table, load_results, run_rung, tune
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
 GROUPS = tuple(dict.fromkeys(rung.group for rung in RUNGS))

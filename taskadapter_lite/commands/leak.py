@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taskadapter_lite.caching import PrefixCache
-from taskadapter_lite.checkpoints import load_model, read_checkpoint
-from taskadapter_lite.datasets import bundled_clips, verify_bundled
+from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.data.datasets import bundled_clips, verify_bundled
 from taskadapter_lite.evaluation import depends_on_episode
-from taskadapter_lite.ladder import saved_episodes
-from taskadapter_lite.leak import measure_leak
 from taskadapter_lite.results import comparison_table, markdown_table
+from taskadapter_lite.studies.ladder import saved_episodes
+from taskadapter_lite.studies.leak import measure_leak
+from taskadapter_lite.training.checkpoints import load_model, read_checkpoint
 
 HELP = "test adapters on the same tasks with their queries in other company"
 

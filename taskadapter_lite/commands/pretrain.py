@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from taskadapter_lite.backbone import BUNDLED, load_backbone
-from taskadapter_lite.pretraining import PretrainConfig, build, pretrain
-from taskadapter_lite.probes import linear_probes
 from taskadapter_lite.results import environment
 from taskadapter_lite.saving import write_json
+from taskadapter_lite.studies.pretraining import PretrainConfig, build, pretrain
+from taskadapter_lite.studies.probes import linear_probes
 
 HELP = "pre-train a backbone on still sprite images"
 

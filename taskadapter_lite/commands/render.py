@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from taskadapter_lite.figures import contact_sheet
-from taskadapter_lite.sprites import ACTIONS, LEVELS, render_clips
+from taskadapter_lite.sprites.render import ACTIONS, LEVELS, render_clips
 
 HELP = "render Something-Sprites clips as mp4 files with a manifest"
 LICENCE = "MIT, like the code that rendered them"

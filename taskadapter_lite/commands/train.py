@@ -11,13 +11,13 @@ import torch
 
 from taskadapter_lite.adapters import AXES
 from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_backbone, open_clips
-from taskadapter_lite.commands._estimate import estimate_run
-from taskadapter_lite.distributed import Team
 from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.semantic import TextFeatures
-from taskadapter_lite.training import PUBLISHED, TrainConfig, train
+from taskadapter_lite.text import TextFeatures
+from taskadapter_lite.training.distributed import Team
+from taskadapter_lite.training.estimate import estimate_run
+from taskadapter_lite.training.loop import PUBLISHED, TrainConfig, train
 
 HELP = "train the adapters on a data set, and keep what did best on its validation classes"
 STEPS = 1000  # unless the recipe or the caller says otherwise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from taskadapter_lite.backbone import load_backbone
-from taskadapter_lite.datasets import SpriteClips
+from taskadapter_lite.data.datasets import SpriteClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.model import TaskAdapterViT
 

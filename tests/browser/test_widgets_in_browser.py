@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import subject
 
 from taskadapter_lite import figures
+from taskadapter_lite.attention import record_attention
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.metrics import alignment, otam_scores
-from taskadapter_lite.recording import record_attention
-from taskadapter_lite.widgets_base import Drawing, png_bytes
+from taskadapter_lite.widgets.base import Drawing, png_bytes
 
 pytestmark = pytest.mark.browser
 CELLS = [

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from taskadapter_lite.backbone import load_backbone
-from taskadapter_lite.datasets import SpriteClips
+from taskadapter_lite.data.datasets import SpriteClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec, episode_hash
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.provenance import environment
-from taskadapter_lite.training import TrainConfig, train
+from taskadapter_lite.training.loop import TrainConfig, train
 
 FULL = {"axes": ("time", "space", "task", "joint"), "scope": "inductive"}
 VARIANTS = {

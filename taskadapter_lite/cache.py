@@ -1,0 +1,240 @@
+"""What a frozen network says about a clip, computed once and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.saving import write_json
+
+CACHE_FORMAT = 1
+
+
+class PrefixCache:
+    """Frozen tokens of each clip, or of each (clip, view), computed when first asked for, in batches.
+
+    In float32 tokens come back exactly as computed. bfloat16 halves the memory and keeps 8 significant bits: a relative
+    error of at most 2^-8 (0.4%) in each token value.
+
+    Args:
+        model: its `prefix` is called; later changes of its adapters don't matter, those of its backbone do.
+        clips: where clips are read.
+        views: number of random views of each clip that may be asked for; None for the middle frames alone.
+        dtype: torch.float32 or torch.bfloat16.
+        path: keep tokens in this memory-mapped file instead of memory, across runs; `path` + ".json" describes it.
+        device: where tokens are kept in memory; None is the model's device if they take less than half of its free
+            memory, else the CPU. `tokens` returns them on the model's device.
+        batch_size: clips in one pass.
+        workers: threads that read clips, one batch ahead of the frozen blocks; 0 reads them in turn.
+
+    Raises:
+        ValueError: if the file was made for other clips, views, or another frozen model; or there are no clips.
+    """
+
+    def __init__(
+        self,
+        model: TaskAdapterViT,
+        clips: LabelledClips,
+        views: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        path: str | Path | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 32,
+        workers: int = 0,
+    ) -> None:
+        if len(clips) == 0:
+            raise ValueError("there are no clips to keep tokens of")
+        if dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"dtype is {dtype}; tokens are kept as torch.float32 or torch.bfloat16")
+        self.model, self.clips, self.views, self.batch_size = model, clips, views or 0, batch_size
+        self.workers = workers
+        first = self._compute(self._read(torch.tensor([0])))[0]
+        n_rows = len(clips) * (
+            1 + self.views
+        )  # row = clip + len(clips) * slot; slot 0 the middle frames, slot v + 1 view v
+        if path is None:
+            n_bytes = n_rows * first.numel() * dtype.itemsize
+            self._tokens = torch.empty(n_rows, *first.shape, dtype=dtype, device=device or self._roomy_device(n_bytes))
+            self._known = torch.zeros(n_rows, dtype=torch.bool)
+        else:
+            self._open(Path(path), n_rows, first.shape, dtype)
+            self._check_model(Path(path), first)
+        if not self._known[0]:
+            self._tokens[0], self._known[0] = first.to(self._tokens), True
+
+    def tokens(self, indices: Iterable[int] | Tensor, views: Sequence[int] | Tensor | None = None) -> Tensor:
+        """(B, T, N, D) float32 tokens on the model's device.
+
+        Args:
+            indices: B clip indices.
+            views: B view numbers in 0..views-1, or None for the middle frames.
+        """
+        rows = torch.as_tensor(list(indices) if not isinstance(indices, Tensor) else indices).cpu()
+        if views is not None:
+            views = torch.as_tensor(views).cpu()
+            if len(views) and not 0 <= int(views.min()) <= int(views.max()) < self.views:
+                raise ValueError(f"views are {views.tolist()}; this cache was made for views 0 to {self.views - 1}")
+            rows = rows + len(self.clips) * (views + 1)
+        self._fill(rows)
+        found = self._tokens[rows.to(self._tokens.device)]
+        if found.device != self._device and self._device.type == "cuda":
+            found = found.pin_memory()  # lets the copy run beside what the device still computes
+        return found.to(self._device, non_blocking=True).float()
+
+    def fill(self, progress: bool = True) -> PrefixCache:
+        """Computes the middle frames of all clips now, and returns the cache."""
+        steps = _parts(torch.arange(len(self.clips)), self.batch_size)
+        for rows in tqdm(steps, desc="frozen tokens", unit="batch", disable=not progress):
+            self._fill(rows)
+        return self
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _fill(self, rows: Tensor) -> None:
+        slots = rows // len(self.clips)
+        kinds = [rows[slots == 0], rows[slots > 0]]  # middle frames and random views are read in different ways
+        parts = [part for kind in kinds for part in _parts(kind[~self._known[kind]].unique(), self.batch_size)]
+        reader = ReadAhead(lambda number: self._read(parts[number]), self.workers > 0 and len(parts) > 1)
+        for number, part in enumerate(parts):
+            reader.expect(range(number, min(number + 2, len(parts))))
+            tokens = self._compute(reader(number))
+            self._tokens[part.to(self._tokens.device)] = tokens.to(self._tokens)
+            self._known[part] = True
+
+    def _read(self, rows: Tensor) -> Tensor:
+        """Pixels of rows that are all middle frames or all random views."""
+        slots, clips = rows // len(self.clips), (rows % len(self.clips)).tolist()
+        pixels = read_clips(self.clips, clips, (slots - 1).tolist() if slots[0] else None, self.workers)
+        return pixels.pin_memory() if self._device.type == "cuda" else pixels
+
+    def _compute(self, pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.model.prefix(pixels.to(self._device, non_blocking=True))
+
+    def _roomy_device(self, n_bytes: int) -> torch.device:
+        fits = self._device.type == "cuda" and n_bytes < torch.cuda.mem_get_info(self._device)[0] / 2
+        return self._device if fits else torch.device("cpu")
+
+    # ---- the file
+
+    def _open(self, path: Path, n_rows: int, shape: Sequence[int], dtype: torch.dtype) -> None:
+        """Maps tokens and, behind them, one byte a row that says whether it was computed."""
+        about = {"format": CACHE_FORMAT, "clips": self.clips.fingerprint, "views": self.views, "rows": n_rows}
+        about |= {"shape": list(shape), "dtype": str(dtype), "depth": self.model.depth}
+        beside = Path(f"{path}.json")
+        if path.exists():
+            found = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
+            if found != about:
+                raise ValueError(f"{path} was made for other clips, views or another model ({found}, here {about})")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(beside, about)
+        n_values = n_rows * torch.Size(shape).numel()
+        n_bytes = n_values * dtype.itemsize
+        mapped = torch.from_file(str(path), shared=True, size=n_bytes + n_rows, dtype=torch.uint8)
+        self._tokens = mapped[:n_bytes].view(dtype).view(n_rows, *shape)
+        self._known = mapped[n_bytes:].view(torch.bool)
+
+    def _check_model(self, path: Path, first: Tensor) -> None:
+        """Another backbone of the same shape shows in the tokens of the first clip."""
+        kept = self._tokens[0].float()
+        tolerance = 1e-3 if self._tokens.dtype == torch.float32 else 2e-2
+        scale = first.abs().max().item()
+        if self._known[0] and (kept - first.cpu().float()).abs().max().item() > tolerance * scale:
+            raise ValueError(f"{path} holds tokens of another frozen model: the first clip's tokens differ")
+
+
+class FeatureCache:
+    """Features of each clip by itself, for a model in which clips don't attend to each other.
+
+    Args:
+        model: without task attention.
+        clips: where clips are read.
+        tokens: a `PrefixCache` of the clips to start from, if there is one.
+        batch_size: clips in one pass.
+        workers: threads that read clips.
+    """
+
+    def __init__(
+        self,
+        model: TaskAdapterViT,
+        clips: LabelledClips,
+        tokens: PrefixCache | None = None,
+        batch_size: int = 32,
+        workers: int = 0,
+    ) -> None:
+        self.model, self.clips, self._prefix, self.batch_size = model, clips, tokens, batch_size
+        self.workers = workers
+        self._features: Tensor | None = None
+        self._known = torch.zeros(len(clips), dtype=torch.bool)
+
+    def features(self, indices: Tensor) -> Tensor:
+        """(...) clip indices -> (..., T, D') features on the model's device."""
+        missing = indices[~self._known[indices]].unique()
+        for part in _parts(missing, self.batch_size):
+            found = self._compute(part.tolist())
+            if self._features is None:
+                self._features = found.new_empty(len(self.clips), *found.shape[1:])
+            self._features[part.to(found.device)] = found
+            self._known[part] = True
+        return self._features[indices.to(self._features.device)]
+
+    def _compute(self, indices: list[int]) -> Tensor:
+        with torch.no_grad():
+            if self._prefix is not None:
+                return self.model.adapt(self._prefix.tokens(indices), len(indices))
+            device = next(self.model.parameters()).device
+            return self.model(read_clips(self.clips, indices, None, self.workers).to(device), len(indices))
+
+
+class ReadAhead:
+    """Things read by a thread of its own while those before them are being worked on.
+
+    Args:
+        read: number -> thing; depends on the number alone.
+        enabled: False reads a thing when it is asked for.
+    """
+
+    def __init__(self, read: Callable[[int], Tensor], enabled: bool) -> None:
+        self._read, self._pool = read, ThreadPoolExecutor(1) if enabled else None
+        self._coming: dict[int, Future[Tensor]] = {}
+
+    def expect(self, numbers: Iterable[int]) -> None:
+        """Begin to read these, in this order; all of them have to be asked for later, or they stay in memory."""
+        for number in numbers if self._pool else ():
+            if number not in self._coming:
+                self._coming[number] = self._pool.submit(self._read, number)
+
+    def __call__(self, number: int) -> Tensor:
+        """The thing of this number; what went wrong with reading it is raised here."""
+        coming = self._coming.pop(number, None)
+        return self._read(number) if coming is None else coming.result()
+
+
+def read_clips(clips: LabelledClips, indices: Sequence[int], views: Sequence[int] | None, workers: int = 0) -> Tensor:
+    """`clips.read_batch`, with the clips shared out to threads (decoders work outside of Python's lock).
+
+    A clip depends on its index and view alone, so the result is the same for any number of workers.
+    """
+    if workers < 2:
+        return clips.read_batch(indices, views)
+    with ThreadPoolExecutor(workers) as pool:
+        one = [[i] for i in indices]
+        return torch.cat(
+            list(pool.map(clips.read_batch, one, [None] * len(one) if views is None else [[v] for v in views]))
+        )
+
+
+def _parts(rows: Tensor, size: int) -> list[Tensor]:
+    """Pieces of at most `size`; none where there are no rows."""
+    return [rows[i : i + size] for i in range(0, len(rows), size)]

@@ -1,0 +1,45 @@
+"""Video files and folders -> labelled clips: decoding, data sets, public splits, checking.
+
+Start at `ClipFolder` (one folder a class) or `open_dataset` (a published split); `read_clip` is the pixel path below.
+"""
+
+from taskadapter_lite.data.checking import Report, check_dataset
+from taskadapter_lite.data.clips import (
+    VIDEO_SUFFIXES,
+    ClipError,
+    read_clip,
+    read_frames,
+    resize_and_crop,
+    sample_frames,
+)
+from taskadapter_lite.data.datasets import ClipFolder, FrameFolder, ListedClips, SpriteClips, bundled_clips
+from taskadapter_lite.data.labelled import FileClips, LabelledClips
+from taskadapter_lite.data.opening import open_dataset
+from taskadapter_lite.data.public import PARTS, ListedClip, published_datasets, published_split, read_split_list
+from taskadapter_lite.files import data_dir, verify_bundled
+
+__all__ = [
+    "PARTS",
+    "VIDEO_SUFFIXES",
+    "ClipError",
+    "ClipFolder",
+    "FileClips",
+    "FrameFolder",
+    "LabelledClips",
+    "ListedClip",
+    "ListedClips",
+    "Report",
+    "SpriteClips",
+    "bundled_clips",
+    "check_dataset",
+    "data_dir",
+    "open_dataset",
+    "published_datasets",
+    "published_split",
+    "read_clip",
+    "read_frames",
+    "read_split_list",
+    "resize_and_crop",
+    "sample_frames",
+    "verify_bundled",
+]

@@ -1,0 +1,63 @@
+"""Arrays -> matplotlib Axes: every figure of the course.
+
+A plot function takes arrays and `ax=None`, draws, and returns the Axes; nothing here imports the rest of the library.
+"""
+
+from taskadapter_lite.figures.attention import (
+    darkest_share,
+    drawn_videos,
+    lit_frames,
+    mark_token,
+    plot_cross_video_attention,
+    plot_token_attention,
+    query_maps,
+    token_maps,
+)
+from taskadapter_lite.figures.clips import animation_bytes, contact_sheet, play_clip, show_clip, show_episode, use_style
+from taskadapter_lite.figures.features import plot_alignment, plot_feature_shift, principal_plane
+from taskadapter_lite.figures.matrices import (
+    own_class_mass,
+    plot_confusion,
+    plot_scope_masks,
+    plot_video_matrices,
+    plot_video_matrix,
+    video_matrix,
+)
+from taskadapter_lite.figures.results import (
+    plot_ladder,
+    plot_learning_curves,
+    plot_own_class_mass,
+    plot_parameters,
+)
+from taskadapter_lite.figures.speed import plot_speedups
+
+__all__ = [
+    "animation_bytes",
+    "contact_sheet",
+    "darkest_share",
+    "drawn_videos",
+    "lit_frames",
+    "mark_token",
+    "own_class_mass",
+    "play_clip",
+    "plot_alignment",
+    "plot_confusion",
+    "plot_cross_video_attention",
+    "plot_feature_shift",
+    "plot_ladder",
+    "plot_learning_curves",
+    "plot_own_class_mass",
+    "plot_parameters",
+    "plot_scope_masks",
+    "plot_speedups",
+    "plot_token_attention",
+    "plot_video_matrices",
+    "plot_video_matrix",
+    "principal_plane",
+    "query_maps",
+    "show_clip",
+    "show_episode",
+    "token_maps",
+    "use_style",
+    "video_matrix",
+]

@@ -1,0 +1,17 @@
+"""Something-Sprites: 100 drawn actions, in pairs that only the order of time tells apart.
+
+`motions` moves things, `actions` says what each class does, `render` turns class, number and seed into clips.
+"""
+
+from taskadapter_lite.sprites.actions import ACTIONS
+from taskadapter_lite.sprites.render import (
+    LEVELS,
+    SHAPES,
+    TEXTURES,
+    partners,
+    render_clips,
+    render_images,
+    render_thing,
+)
+
+__all__ = ["ACTIONS", "LEVELS", "SHAPES", "TEXTURES", "partners", "render_clips", "render_images", "render_thing"]

@@ -1,0 +1,95 @@
+"""The same trained model and the same tasks, queries in other company -> what a scope gains from seeing the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.episodes import Episode
+from taskadapter_lite.evaluation import evaluate
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.results import RunResult
+from taskadapter_lite.sprites.render import partners
+
+COMPANIES = ("balanced", "alone", "one class", "skewed")
+
+
+def in_company(
+    episodes: Sequence[Episode], labels: Sequence[int], company: str, seed: int = 0, alpha: float = 2.0
+) -> list[Episode]:
+    """Keep the support of every episode and change which queries are tested together.
+
+    Args:
+        episodes: balanced ones, with one query of each class.
+        labels: data set class of each clip; further queries are drawn from the clips that the episode doesn't hold.
+        company: ``"balanced"``: the episodes as they are, one query of each class, as in the published protocol;
+            ``"alone"``: the same queries, each in an episode of its own (n_way times as many episodes);
+            ``"one class"``: a query and n_way - 1 more clips of its class (episode i takes class i mod n_way);
+            ``"skewed"``: n_way queries, class shares from a symmetric Dirichlet distribution (Veilleux et al.,
+            "Realistic evaluation of transductive few-shot learning", NeurIPS 2021, use alpha = 2).
+        seed: of what is drawn; 0 or above.
+        alpha: concentration of "skewed", above 0.
+
+    Raises:
+        ValueError: an unknown company, episodes that are not balanced, or a class with too few clips.
+    """
+    if company not in COMPANIES:
+        raise ValueError(f"company is {company!r}; it must be one of {', '.join(COMPANIES)}")
+    if any(not torch.equal(e.query_labels, torch.arange(len(e.classes))) for e in episodes):
+        raise ValueError("every episode must hold one query of each class, class after class")
+    if company == "balanced":
+        return list(episodes)
+    if company == "alone":
+        return [
+            _with_queries(e, e.query[i : i + 1], e.query_labels[i : i + 1]) for e in episodes for i in e.query_labels
+        ]
+    labels, changed = np.asarray(labels), []
+    for number, episode in enumerate(episodes):
+        rng, n_way = np.random.default_rng((seed, number)), len(episode.classes)
+        if company == "one class":
+            counts = np.bincount([number % n_way], minlength=n_way) * n_way
+        else:
+            counts = rng.multinomial(n_way, rng.dirichlet([alpha] * n_way))
+        chosen = [_draw(episode, c, n, labels, rng) for c, n in enumerate(counts)]
+        query_labels = torch.from_numpy(np.repeat(np.arange(n_way), counts))
+        changed.append(_with_queries(episode, torch.cat(chosen), query_labels))
+    return changed
+
+
+def _draw(episode: Episode, c: int, n: int, labels: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Clip indices (n,) of the episode's class c: its own query first, then others that the episode doesn't hold."""
+    others = np.setdiff1d(np.flatnonzero(labels == int(episode.classes[c])), episode.clips.numpy())
+    if len(others) < n - 1:
+        raise ValueError(f"class {int(episode.classes[c])} has {len(others)} clips beside the episode's, not {n - 1}")
+    return torch.cat([episode.query[c : c + 1], torch.from_numpy(rng.permutation(others))])[:n]
+
+
+def _with_queries(episode: Episode, query: Tensor, query_labels: Tensor) -> Episode:
+    return Episode(episode.support, query, episode.support_labels, query_labels, episode.classes)
+
+
+def measure_leak(
+    model: TaskAdapterViT, cache: PrefixCache, episodes: Sequence[Episode], progress: bool = True, **about
+) -> dict[str, RunResult]:
+    """Evaluate a model, in its own scope, with its queries in each company.
+
+    Args:
+        model: trained, with task attention.
+        cache: of the test clips.
+        episodes: balanced ones, see `in_company`.
+        **about: `seeds`, `metadata` and `precision` of `evaluate`.
+
+    Returns:
+        Company -> result. In the scope "inductive" the accuracies "alone" are those of "balanced", query for query
+        (in "bf16" up to rounding).
+    """
+    results = {}
+    for company in COMPANIES:
+        changed = in_company(episodes, cache.clips.labels, company)
+        name = f"{model.scope}, {company}"
+        results[company] = evaluate(model, cache, changed, pairs=partners(), progress=progress, name=name, **about)
+    return results

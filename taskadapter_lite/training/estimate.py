@@ -1,0 +1,77 @@
+"""A few steps of a run -> what the whole run will cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.episodes import Episodes
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.results import peak_memory
+from taskadapter_lite.training.config import TrainConfig
+from taskadapter_lite.training.distributed import Team
+from taskadapter_lite.training.step import Learner
+
+MEASURED = 3  # steps of each kind
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training run will cost on this machine, validation aside.
+
+    Attributes:
+        n_steps: optimiser steps.
+        step_s: seconds of one step once the tokens of its clips are known.
+        reading_s: seconds to read all clips that the run meets and to run them through the frozen blocks.
+        memory: bytes at the peak, of the process (CPU) or of the accelerator.
+        cache: bytes of frozen tokens that are kept, part of `memory` on a CPU.
+    """
+
+    n_steps: int
+    step_s: float
+    reading_s: float
+    memory: int
+    cache: int
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return self.n_steps * self.step_s + self.reading_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_steps:,} steps of {self.step_s:.3f} s and {self.reading_s:,.0f} s of reading and frozen blocks: "
+            f"about {self.seconds / 60:,.1f} minutes; memory {self.memory / 1e9:.2f} GB, of which kept tokens "
+            f"{self.cache / 1e9:.2f} GB"
+        )
+
+
+def estimate_run(
+    model: TaskAdapterViT, clips: LabelledClips, episodes: Episodes, config: TrainConfig, n_steps: int
+) -> Estimate:
+    """Measure a few steps at learning rate 0 and extrapolate; the model keeps its weights."""
+    learner, E = Learner(model, clips, episodes, config, Team()), config.episodes_per_step
+    steps = range(min(MEASURED + 1, n_steps))
+    new = [_seconds(learner, range(step * E, (step + 1) * E)) for step in steps][-MEASURED:]
+    known = [_seconds(learner, range(step * E, (step + 1) * E)) for step in steps][-MEASURED:]
+    memory = peak_memory(learner.device)
+    B = len(episodes[0].clips)
+    if learner.cache is None:  # every step reads anew
+        return Estimate(n_steps, median(new + known), 0.0, memory, 0)
+    one = learner.cache.tokens([0]).numel() * 4
+    readings = len(clips) * config.views  # drawn at random, so that some are met twice before all are met once
+    met = readings * (1 - (1 - 1 / readings) ** (n_steps * E * B))
+    reading_s = met * max(0.0, median(new) - median(known)) / (E * B)
+    return Estimate(n_steps, median(known), reading_s, memory + int(met * one), int(met * one))
+
+
+def _seconds(learner: Learner, numbers: range) -> float:
+    began = time.perf_counter()
+    learner.step(numbers, learning_rate=0.0)
+    if learner.device.type == "cuda":
+        torch.cuda.synchronize(learner.device)
+    return time.perf_counter() - began

@@ -1,0 +1,289 @@
+"""The figures of the course, driven by ipywidgets: episodes, attention, alignment, and clips of one's own."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
+from html import escape
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from einops import rearrange
+
+from taskadapter_lite.adapters import SCOPES
+from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec
+from taskadapter_lite.figures import (
+    animation_bytes,
+    darkest_share,
+    drawn_videos,
+    mark_token,
+    own_class_mass,
+    plot_alignment,
+    plot_cross_video_attention,
+    query_maps,
+    show_episode,
+)
+from taskadapter_lite.metrics import alignment, bimhm_scores, otam_scores
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.prediction import Prediction, predict
+from taskadapter_lite.widgets.base import (
+    LABELS,
+    Draw,
+    Drawing,
+    FigureWidget,
+    Mark,
+    Recent,
+    choice,
+    places,
+    png_bytes,
+    slider,
+    table,
+)
+from taskadapter_lite.widgets.playground import FewShotPlayground
+
+__all__ = ["AlignmentExplorer", "AttentionExplorer", "EpisodeBrowser", "FewShotPlayground"]
+
+
+class EpisodeBrowser(FigureWidget):
+    """Draw episodes of any size and see what the sampler did; thumbnails play.
+
+    Args:
+        clips: where episodes are drawn from.
+        max_shot: most shots and most queries a class to offer.
+        n_episodes: how many episodes a seed has.
+
+    Where widgets do not run, the notebook shows the episode as a still grid.
+    """
+
+    pictured = False  # thumbnails play instead
+
+    def __init__(self, clips: LabelledClips, max_shot: int = 5, n_episodes: int = 100) -> None:
+        self.clips, self.n_episodes = clips, n_episodes
+        self._gifs: dict[int, str] = {}
+        n_classes = len(set(clips.labels))
+        self.way = slider("classes (way)", range(2, min(10, n_classes) + 1), min(5, n_classes))
+        self.shot = slider("clips a class (shot)", range(1, max_shot + 1))
+        self.n_query = slider("queries a class", range(1, max_shot + 1))
+        self.seed = widgets.BoundedIntText(0, min=0, max=10**6, description="seed", style=LABELS)
+        self.number = slider("episode", range(n_episodes))
+        super().__init__([[self.way, self.shot], [self.n_query, self.seed], [self.number]])
+
+    @property
+    def episode(self) -> Episode:
+        """The episode that is shown."""
+        spec = EpisodeSpec(self.way.value, self.shot.value, self.n_query.value)
+        return EpisodeSampler(self.clips.labels, spec, self.n_episodes, self.seed.value, self.clips.class_names)[
+            self.number.value
+        ]
+
+    def draws(self) -> list[Draw]:
+        episode = self.episode
+        parts = self.clips.read_batch(episode.support), self.clips.read_batch(episode.query)
+        names = names_of(self.clips, episode)
+        return [partial(show_episode, *parts, episode.support_labels, episode.query_labels, names)]
+
+    def describe(self) -> str:
+        episode, rows = self.episode, []
+        for label, c in enumerate(episode.classes.tolist()):
+            support = episode.support[episode.support_labels == label].tolist()
+            query = episode.query[episode.query_labels == label].tolist()
+            images = ["".join(self._image(i) for i in part) for part in (support, query)]
+            name = escape(self.clips.class_names[c])
+            rows.append(
+                f"<tr><td style='text-align:right;padding:2px 10px;max-width:200px'>{name}</td>"
+                f"<td style='padding:2px'>{images[0]}</td>"
+                f"<td style='padding:2px 2px 2px 14px;border-left:2px solid #555'>{images[1]}</td></tr>"
+            )
+        spec = f"seed {self.seed.value}, episode {self.number.value}: {len(episode.support)} support clips, "
+        head = "<tr><td></td><td><b>support</b></td><td style='padding-left:14px'><b>query</b></td></tr>"
+        return f"<p>{spec}{len(episode.query)} queries, no clip in both</p><table>{head}{''.join(rows)}</table>"
+
+    def _image(self, i: int) -> str:
+        if i not in self._gifs:
+            data = base64.b64encode(animation_bytes(self.clips.read(i))).decode()
+            name = escape(f"clip {i}, {self.clips.class_names[self.clips.labels[i]]}", quote=True)
+            self._gifs[i] = (
+                f'<img src="data:image/gif;base64,{data}" alt="{name}" title="{name}" '
+                'style="height:80px;margin:1px;display:inline-block">'
+            )
+        return self._gifs[i]
+
+
+class AttentionExplorer(FigureWidget):
+    """Choose a place in a query and see how it shares its attention among the other videos.
+
+    Args:
+        models: a model, or name -> model (such as trained and untrained), with task attention.
+        clips: where the episodes' clips are read.
+        episodes: what can be looked at, all of one size.
+        scopes: what can be compared; all by default.
+
+    "Beside it" puts a second view, another model or scope, next to the first, on the same scale of colours.
+    """
+
+    def __init__(
+        self,
+        models: TaskAdapterViT | Mapping[str, TaskAdapterViT],
+        clips: LabelledClips,
+        episodes: Sequence[Episode],
+        scopes: Sequence[str] = SCOPES,
+    ) -> None:
+        self.models = dict(models) if isinstance(models, Mapping) else {"this model": models}
+        self.clips, self.episodes = clips, episodes
+        self._predictions = Recent(lambda view, number: self._predict(*view, number))
+        self._clips = Recent(lambda number: clips.read_batch(episodes[number].clips))
+        self._drawings = Recent(self._drawing, 4)
+        first = next(iter(self.models.values()))
+        blocks, heads = [int(block) for block in first.adapted], first.backbone.blocks[-1].attn.num_heads
+        scopes = sorted(scopes, key=lambda scope: scope != first.scope)
+        views = [(f"{name}, scope {scope}", (name, scope)) for name in self.models for scope in scopes]
+        self.view, self.beside = choice("view", views), choice("beside it", [("nothing", ""), *views[1:], views[0]])
+        self.number = slider("episode", range(len(episodes)))
+        self.query = slider("query", range(len(episodes[0].query)))
+        self.block = slider("block", blocks, blocks[-2:][0])  # in the last block patches reach nothing
+        self.head = slider("head", [("mean", -1), *((str(head), head) for head in range(heads))])
+        self.frame = slider("frame", range(first.T), first.T // 2)
+        self.patch = places("patch", first.backbone.patch_embed.grid_size)
+        rows = [[self.view, self.beside], [self.number, self.query], [self.block, self.head], [self.frame, self.patch]]
+        super().__init__(rows)
+
+    def draws(self) -> list[Draw]:
+        return [self._draw_of(view, self._darkest()) for view in self._views]
+
+    def _draw_of(self, view: tuple[str, str], vmax: float) -> Draw:
+        number, block = self.number.value, self.block.value
+        episode = self.episodes[number]
+        return partial(
+            plot_cross_video_attention,
+            self._predictions(view, number).weights[block],
+            self._clips(number),
+            torch.cat([episode.support_labels, episode.query_labels]),
+            names_of(self.clips, episode),
+            self._row,
+            head=self._head,
+            vmax=vmax,
+            title=f"{view[0]}, scope {view[1]}, block {block}",
+        )
+
+    def _drawing(self, view: tuple[str, str], vmax: float, *_others: Hashable) -> Drawing:
+        return Drawing(self._draw_of(view, vmax))
+
+    def _png(self) -> bytes:
+        """Another place is another mark on the same figures; everything else draws them anew."""
+        others = [control.value for control in (self.number, self.query, self.block, self.head)]
+        drawings = [self._drawings(view, self._darkest(), *others) for view in self._views]
+        return png_bytes(
+            [drawing.pixels(self._mark(maps)) for drawing, maps in zip(drawings, self._maps(), strict=True)]
+        )
+
+    def _darkest(self) -> float:
+        """One scale of colours for all that is shown."""
+        return max(darkest_share(maps) for maps in self._maps())
+
+    def _mark(self, maps: np.ndarray) -> Mark:
+        episode, token = self.episodes[self.number.value], (self.frame.value, self.patch.value)
+        labels = torch.cat([episode.support_labels, episode.query_labels])
+        videos = drawn_videos(maps, labels, self._row)
+        return lambda axes: mark_token(axes[0], maps[videos], token)
+
+    def _maps(self) -> list[np.ndarray]:
+        """The shares of the query shown, for each view (B, T, h, w)."""
+        found = [self._predictions(view, self.number.value) for view in self._views]
+        return [query_maps(one.weights[self.block.value], self._row, self._head) for one in found]
+
+    def describe(self) -> str:
+        number, q = self.number.value, self.query.value
+        episode, names = self.episodes[number], names_of(self.clips, self.episodes[number])
+        labels, rows = torch.cat([episode.support_labels, episode.query_labels]), []
+        for name, scope in self._views:
+            found = self._predictions((name, scope), number)
+            mass = own_class_mass(found.weights[self.block.value], labels, len(episode.support))[:, q]
+            mass = mass.mean() if self._head is None else mass[self._head]
+            text = "sees no support video" if np.isnan(mass) else f"{100 * mass:.1f}%"
+            rows.append([f"{name}, scope {scope}", text, names[int(found.labels[q])]])
+        share = f"own class's part of the attention to support videos (equal shares: {100 / len(names):.0f}%)"
+        return f"<p>query of class <b>{escape(names[int(episode.query_labels[q])])}</b></p>" + table(
+            ["view", share, "predicted"], rows
+        )
+
+    @property
+    def _head(self) -> int | None:
+        return None if self.head.value == -1 else self.head.value
+
+    @property
+    def _row(self) -> int:
+        return len(self.episodes[self.number.value].support) + self.query.value
+
+    @property
+    def _views(self) -> list[tuple[str, str]]:
+        """Model and scope of each figure."""
+        return [self.view.value] + ([self.beside.value] if self.beside.value else [])
+
+    def _predict(self, name: str, scope: str, number: int) -> Prediction:
+        model, episode = self.models[name], self.episodes[number]
+        own_scope, model.scope = model.scope, scope
+        try:
+            S = len(episode.support)
+            return predict(model, self._clips(number)[:S], episode.support_labels, self._clips(number)[S:])
+        finally:
+            model.scope = own_scope
+
+
+class AlignmentExplorer(FigureWidget):
+    """Pick a query and a class: their frames against each other, what the metric counts, and the scores.
+
+    Args:
+        model: trained or not.
+        clips: where the episodes' clips are read.
+        episodes: what can be looked at, all of one size.
+    """
+
+    def __init__(self, model: TaskAdapterViT, clips: LabelledClips, episodes: Sequence[Episode]) -> None:
+        self.model, self.clips, self.episodes = model, clips, episodes
+        self._features, self._clip = Recent(self._compute), Recent(clips.read)
+        n_way, _, n_queries = episodes[0].shape
+        self.number, self.query = slider("episode", range(len(episodes))), slider("query", range(n_queries))
+        self.support = slider("class", range(n_way))
+        self.metric = choice("metric", [("OTAM: keeps the order", "otam"), ("Bi-MHM: any order", "bimhm")])
+        self.gamma = slider("softness gamma", [0.01, 0.03, 0.1, 0.3, 1.0], 0.1)
+        self.metric.observe(lambda change: setattr(self.gamma, "disabled", change["new"] != "otam"), "value")
+        super().__init__([[self.number, self.query], [self.support], [self.metric, self.gamma]])
+
+    def _compute(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of an episode: support (n_way, k_shot, T, D'), query (Q, T, D')."""
+        episode = self.episodes[number]
+        parts = self.clips.read_batch(episode.support), episode.support_labels, self.clips.read_batch(episode.query)
+        features = predict(self.model, *parts).features
+        support = rearrange(features[: len(episode.support)], "(n k) t d -> n k t d", n=len(episode.classes))
+        return support.float().cpu(), features[len(episode.support) :].float().cpu()
+
+    def draws(self) -> list[Draw]:
+        episode, (support, query) = self.episodes[self.number.value], self._features(self.number.value)
+        c, q = self.support.value, self.query.value
+        found = alignment(support[c].mean(0), query[q], self.metric.value, self.gamma.value)
+        names = names_of(self.clips, episode)
+        title = f"query: {names[int(episode.query_labels[q])]}\nclass: {names[c]}, distance {found.distance:.2f}"
+        first = int(episode.support[episode.support_labels == c][0])
+        query_clip, support_clip = self._clip(int(episode.query[q])), self._clip(first)
+        return [partial(plot_alignment, found.distances, found.weights, query_clip, support_clip, title)]
+
+    def describe(self) -> str:
+        episode, (support, query) = self.episodes[self.number.value], self._features(self.number.value)
+        q, names = self.query.value, names_of(self.clips, episode)
+        otam = self.metric.value == "otam"
+        scores = (otam_scores(support, query, gamma=self.gamma.value) if otam else bimhm_scores(support, query))[q]
+        mark = {int(episode.query_labels[q]): "own class", int(scores.argmax()): "predicted"}
+        if len(mark) == 1:
+            mark = {int(scores.argmax()): "own class, predicted"}
+        rows = [
+            [name, f"{score:.3f}", mark.get(c, "")] for c, (name, score) in enumerate(zip(names, scores, strict=True))
+        ]
+        return table(["class", "score (higher is closer)", ""], rows, bold=[int(scores.argmax())])
+
+
+def names_of(clips: LabelledClips, episode: Episode) -> list[str]:
+    """The names of an episode's classes, by label."""
+    return [clips.class_names[c] for c in episode.classes.tolist()]
