@@ -8,8 +8,7 @@ from pathlib import Path
 from timm.models.vision_transformer import VisionTransformer
 
 from taskadapter_lite.backbone import BUNDLED, load_backbone
-from taskadapter_lite.data.datasets import LabelledClips, SpriteClips, bundled_clips
-from taskadapter_lite.data.opening import open_dataset
+from taskadapter_lite.data.datasets import LabelledClips, SpriteClips, bundled_clips, open_dataset
 from taskadapter_lite.data.public import published_datasets
 from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.sprites.render import LEVELS

@@ -12,9 +12,15 @@ from taskadapter_lite.data.clips import (
     resize_and_crop,
     sample_frames,
 )
-from taskadapter_lite.data.datasets import ClipFolder, FrameFolder, ListedClips, SpriteClips, bundled_clips
+from taskadapter_lite.data.datasets import (
+    ClipFolder,
+    FrameFolder,
+    ListedClips,
+    SpriteClips,
+    bundled_clips,
+    open_dataset,
+)
 from taskadapter_lite.data.labelled import FileClips, LabelledClips
-from taskadapter_lite.data.opening import open_dataset
 from taskadapter_lite.data.public import PARTS, ListedClip, published_datasets, published_split, read_split_list
 from taskadapter_lite.files import data_dir, verify_bundled
 

@@ -13,8 +13,7 @@ from tqdm.auto import tqdm
 
 from taskadapter_lite.data.clips import ClipError, sample_frames
 from taskadapter_lite.data.decoding import decode_frames
-from taskadapter_lite.data.locating import Locator
-from taskadapter_lite.data.public import PARTS, ListedClip, part_of_list, published_split, read_split_list
+from taskadapter_lite.data.public import PARTS, ListedClip, Locator, part_of_list, published_split, read_split_list
 from taskadapter_lite.files import refuse_outside
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from taskadapter_lite.data.clips import ClipError, read_clip, read_frames, resize_and_crop, sample_frames
+from taskadapter_lite.data.clips import ClipError, read_clip
 from taskadapter_lite.files import refuse_outside
 
 
@@ -142,24 +142,12 @@ class FileClips(LabelledClips):
         self.root, self.size, self.resize, self.flip = Path(root), size, resize, flip
         if not allow_outside:
             refuse_outside(self.root, self.paths)
-        self._frames: dict[str, torch.Tensor] = {}
         if on_error == "skip":
             self._skip_broken()
 
     def read(self, i: int, view: int | None = None) -> torch.Tensor:
         mode, generator = ("middle", None) if view is None else ("random", self.view_generator(i, view))
-        path, geometry = self.paths[i], (self.size, generator, self.resize, self.flip)
-        if path not in self._frames:
-            return read_clip(self.root / path, self.T, mode, *geometry)
-        frames = self._frames[path]
-        return resize_and_crop(frames[sample_frames(len(frames), self.T, mode, generator)], mode, *geometry)
-
-    def preload(self) -> FileClips:
-        """Decode all frames of all clips now and keep them in memory, for data sets as small as the bundled one."""
-        for path in tqdm(self.paths, desc="decoding clips", leave=False):
-            if path not in self._frames:
-                self._frames[path] = read_frames(self.root / path)
-        return self
+        return read_clip(self.root / self.paths[i], self.T, mode, self.size, generator, self.resize, self.flip)
 
     def _skip_broken(self) -> None:
         intact = []

@@ -1,4 +1,4 @@
-"""datasets.py, labelled.py and bundled.py: labelled clips from folders, from the sample and from the renderer."""
+"""datasets.py and labelled.py: labelled clips from folders, from the sample and from the renderer."""
 
 import hashlib
 import json
@@ -96,14 +96,6 @@ def test_clips_of_different_sizes_need_a_common_one(tmp_path):
     with pytest.raises(ValueError, match="64, 64.*64, 96.*size"):
         ClipFolder(tmp_path, T=2).read_batch([0, 1])
     assert ClipFolder(tmp_path, T=2, size=32).read_batch([0, 1]).shape == (2, 2, 3, 32, 32)
-
-
-def test_preloading_changes_no_pixel(folder):
-    clips, loaded = (ClipFolder(folder, T=4, size=40, resize=48, flip=True) for _ in range(2))
-    loaded.preload()
-    for view in (None, 0, 1, 2):
-        for i in range(len(clips)):
-            assert torch.equal(clips.read(i, view), loaded.read(i, view))
 
 
 class Views(torch.utils.data.Dataset):

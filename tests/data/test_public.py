@@ -1,15 +1,14 @@
-"""splits.py, locating.py and opening.py: lists of every public format, and replicas of every public layout."""
+"""public.py: lists of every public format, and replicas of every public layout."""
 
 import json
 
 import pytest
 from made_videos import make_frame_folder, make_video
 
-from taskadapter_lite.data.datasets import ListedClips
-from taskadapter_lite.data.locating import Locator, walk_clips
-from taskadapter_lite.data.opening import open_dataset
+from taskadapter_lite.data.datasets import ListedClips, open_dataset
 from taskadapter_lite.data.public import (
     ListedClip,
+    Locator,
     load_split,
     loose_name,
     published_datasets,
@@ -17,6 +16,7 @@ from taskadapter_lite.data.public import (
     read_split_list,
     save_split,
     split_classes,
+    walk_clips,
 )
 
 # classes and videos of each part, from the table of the paper's protocol
