@@ -69,6 +69,7 @@ class TaskAdapterViT(nn.Module):
         self.temporal_place = temporal_embedding if depth else None
         self.temporal = nn.Parameter(temporal_std * torch.randn(T, D)) if self.temporal_place else None
         self.checkpointing = checkpointing
+        self.trained_with: dict | None = None  # metric, aggregation and temperature of its adapters, where known
         # The head reads the first token of a frame (the class token) or, for average and attention pooling, all of them
         self.n_read = 1 if backbone.global_pool == "token" else None
         self.feature_dim = getattr(backbone.head, "out_features", D)  # D': of the projection, where there is one

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.metrics import AGGREGATIONS
 from taskadapter_lite.model import TaskAdapterViT
 
 FORMAT = "taskadapter_lite checkpoint 1"
@@ -60,6 +61,7 @@ def save_checkpoint(
         "training_state": None
         if training_state is None
         else {name: value for name, value in state.items() if not isinstance(value, Tensor)},
+        "trained_with": model.trained_with,
         "metadata": metadata or {},
     }
     header = {"format": FORMAT, "sha256": "0" * 64, "content": json.dumps(content)}
@@ -68,6 +70,9 @@ def save_checkpoint(
 
 def load_checkpoint(path: str | Path, model: TaskAdapterViT) -> dict:
     """Verify the file, put its adapters into `model`, and return what else it holds.
+
+    `model.trained_with` is then the metric, aggregation and temperature of the run that made the adapters, or None
+    where the file does not say.
 
     Returns:
         {"training_state": dict or None, "metadata": dict, "model": config of the stored model, "backbone": dict}
@@ -80,6 +85,7 @@ def load_checkpoint(path: str | Path, model: TaskAdapterViT) -> dict:
     if content["trains_backbone"]:
         model.backbone.requires_grad_(True)
     model.load_adapter_state(part(tensors, "adapters."))
+    model.trained_with = _trained_with(tensors, content)
     if content["training_state"] is not None:
         content["training_state"] |= part(tensors, "training.")
     return content
@@ -190,6 +196,19 @@ def fingerprint(module: nn.Module) -> str:
         sample = value.detach().flatten()[:: max(1, value.numel() // 256)].float().cpu().contiguous()
         digest.update(f"{name}{tuple(value.shape)}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _trained_with(tensors: dict[str, Tensor], content: dict) -> dict | None:
+    """Metric, aggregation and temperature of the adapters; files of a run say it by the run's settings."""
+    run = content["metadata"].get("run")
+    if not isinstance(run, dict) or "metric" not in run:
+        return content.get("trained_with")
+    learnt = tensors.get("training.objective.log_temperature")
+    return {
+        "metric": run["metric"],
+        "aggregation": run.get("aggregation") or AGGREGATIONS[0],  # older files don't name the only one there was
+        "temperature": run["temperature"] if learnt is None else learnt.exp().item(),
+    }
 
 
 def _arguments(backbone: nn.Module) -> dict | None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
-from taskadapter_lite.metrics import METRICS
+from taskadapter_lite.metrics import AGGREGATIONS, METRICS
 from taskadapter_lite.text import FUSIONS
 
 
@@ -41,6 +41,8 @@ class TrainConfig:
         scope: who attends to whom during training, "split", "joint" or "inductive"; None keeps the model's.
         trainable: "adapters", or "all" for full fine-tuning of the backbone with them.
         metric: a name in `METRICS`; parameters of the metric are trained too.
+        aggregation: "prototype" (the mean of a class's support clips is compared) or "per_shot" (each of them is, and
+            the scores are averaged: what is published for OTAM and Bi-MHM); None means "prototype".
         temperature: the scores are multiplied by it before the softmax; `learn_temperature` starts from it.
         fusion: how scores by class names are added where `train` is given `text`, see `fuse_scores`.
         auxiliary_weight: weight of the loss of a linear classifier over the training classes, on the mean over time of
@@ -72,6 +74,7 @@ class TrainConfig:
     scope: str | None = None
     trainable: str = "adapters"
     metric: str = "cosine"
+    aggregation: str | None = None
     temperature: float = 16.0
     learn_temperature: bool = True
     fusion: str = "product"
@@ -92,6 +95,7 @@ class TrainConfig:
             "scope": (None, "split", "joint", "inductive"),
             "trainable": ("adapters", "all"),
             "metric": tuple(METRICS),
+            "aggregation": (None, *AGGREGATIONS),
             "fusion": FUSIONS,
             "precision": ("fp32", "bf16"),
         }
@@ -115,6 +119,16 @@ class TrainConfig:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+
+        if self.aggregation is not None and METRICS[self.metric].has_parameters:
+            raise ValueError(
+                f"aggregation is {self.aggregation!r}, but {self.metric} compares all shots at once: give None"
+            )
+
+    @property
+    def shot_aggregation(self) -> str:
+        """How the shots of a class are brought together: `aggregation`, or what None stands for."""
+        return self.aggregation or AGGREGATIONS[0]
 
     @classmethod
     def recommended(cls, **changes) -> TrainConfig:

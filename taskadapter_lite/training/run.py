@@ -217,6 +217,11 @@ class TrainingRun:
             self.log()  # a row for the partial result alone: the checkpoint was written before it
         if self.best:
             self.learner.put(self.best)
+        self.model.trained_with = {
+            "metric": self.config.metric,
+            "aggregation": self.config.shot_aggregation,
+            "temperature": self.learner.objective.log_temperature.exp().item(),
+        }
         result = self._result(name)
         if self.out is not None and self.team.is_main:
             beside = {f"objective.{key}": value for key, value in self.learner.objective.kept_state().items()}
@@ -239,7 +244,12 @@ class TrainingRun:
             dataset=self.clips.fingerprint,
             spec=asdict(spec) if spec is not None else {},
             seeds={"training": self.config.seed} | ({} if seed is None else {"episodes": seed}),
-            config={"model": self.model.config, "training": self.config.as_dict(), "n_steps": self.n_steps},
+            config={
+                "model": self.model.config,
+                "aggregation": self.config.shot_aggregation,
+                "training": self.config.as_dict(),
+                "n_steps": self.n_steps,
+            },
             history=self.history,
             seconds=round(self.seconds, 3),
             peak_memory=peak_memory(self.learner.device),

@@ -32,7 +32,7 @@ class Objective(nn.Module):
     """Features of episodes -> loss and accuracy; holds what is trained beside the adapters.
 
     Args:
-        config: metric, temperature, fusion and auxiliary weight are read from it.
+        config: metric, aggregation, temperature, fusion and auxiliary weight are read from it.
         feature_dim, T: width and number of the frame features.
         n_classes: number of training classes (for the auxiliary classifier).
     """
@@ -41,7 +41,7 @@ class Objective(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.metric: Callable = METRICS[config.metric].build(feature_dim, T)
+            self.metric: Callable = METRICS[config.metric].build(feature_dim, T, config.shot_aggregation)
             self.classifier = nn.Linear(feature_dim, n_classes) if config.auxiliary_weight else None
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)), config.learn_temperature)
         self.auxiliary_weight, self.fusion = config.auxiliary_weight, config.fusion

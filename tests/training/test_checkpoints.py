@@ -1,11 +1,13 @@
 import errno
 import json
+import math
 import os
 
 import pytest
 import torch
 from tiny_run import tiny_backbone, tiny_model
 
+from taskadapter_lite.files import data_dir
 from taskadapter_lite.training import checkpoints
 from taskadapter_lite.training.checkpoints import (
     CheckpointError,
@@ -229,6 +231,21 @@ def test_an_unusable_folder_is_known_before_training(tmp_path):
         check_writable(tmp_path / "file" / "folder", 1000)
     with pytest.raises(OSError, match="bytes are free|are free"):
         check_writable(tmp_path, 10**18)
+
+
+def test_the_bundled_adapters_say_how_they_were_trained():
+    """Their file is older than the field: metric and temperature are found in its other parts."""
+    model = load_model(data_dir() / "task_adapter.safetensors")
+    assert model.trained_with == {
+        "metric": "otam",
+        "aggregation": "prototype",
+        "temperature": pytest.approx(math.exp(0.3850), abs=1e-3),
+    }
+
+
+def test_a_file_of_unknown_adapters_does_not_say_how_they_were_trained(saved):
+    _, path = saved
+    assert load_model(path, tiny_backbone()).trained_with is None
 
 
 def test_the_fingerprint_sees_one_changed_weight_and_not_the_device_copy():

@@ -12,7 +12,13 @@ from taskadapter_lite.data.decoding import ClipError
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.text import TextFeatures
-from taskadapter_lite.training.checkpoints import CheckpointError, load_model, read_checkpoint, training_checkpoints
+from taskadapter_lite.training.checkpoints import (
+    CheckpointError,
+    load_model,
+    read_checkpoint,
+    save_checkpoint,
+    training_checkpoints,
+)
 from taskadapter_lite.training.distributed import Team
 from taskadapter_lite.training.loop import TrainConfig, train
 from taskadapter_lite.training.step import Learner
@@ -214,6 +220,41 @@ def test_a_metric_with_parameters_is_trained_kept_and_resumed(tmp_path):
     assert without_seconds(resumed.history) == without_seconds(whole.history)
 
 
+def test_shots_are_brought_together_as_the_configuration_says(tmp_path):
+    """The first loss by hand, with the mean of the shots' scores and with the score of their mean."""
+    clips = ColouredClips()
+    episodes = tiny_episodes(clips, 1, k_shot=3)
+    options = {"n_steps": 1, "episodes_per_step": 1, "auxiliary_weight": 0.0}
+    views = np.random.default_rng((0, 0, 1)).integers(2, size=15)
+    pixels = torch.stack([clips.read(int(i), int(v)) for i, v in zip(episodes[0].clips, views, strict=True)])
+    features = tiny_model()(pixels, 9).mean(1).detach()
+    shots, queries = features[:9].view(3, 3, -1), features[9:]
+    for_shots = torch.cosine_similarity(queries[:, None, None], shots[None], dim=-1).mean(-1)
+    for_means = torch.cosine_similarity(queries[:, None], shots.mean(1)[None], dim=-1)
+    for aggregation, scores in [(None, for_means), ("prototype", for_means), ("per_shot", for_shots)]:
+        config = tiny_config(aggregation=aggregation, **options)
+        result = train(tiny_model(), clips, episodes, config, progress=False, out=tmp_path / str(aggregation))
+        by_hand = -(16 * scores).log_softmax(-1)[torch.arange(6), episodes[0].query_labels].mean()
+        assert result.history[0]["loss"] == pytest.approx(by_hand.item(), rel=1e-4)
+        assert result.config["aggregation"] == (aggregation or "prototype")
+        assert result.config["training"]["aggregation"] == aggregation
+
+
+def test_the_model_and_its_file_know_what_they_were_trained_with(tmp_path):
+    model = tiny_model()
+    assert model.trained_with is None
+    clips, changes = ColouredClips(), {"metric": "otam", "aggregation": "per_shot", "temperature": 2.0, "n_steps": 4}
+    result = train(model, clips, tiny_episodes(clips), tiny_config(**changes), out=tmp_path, progress=False)
+    temperature = result.history[-1]["temperature"]  # without validation the last adapters are kept
+    expected = {"metric": "otam", "aggregation": "per_shot", "temperature": pytest.approx(temperature)}
+    assert model.trained_with == expected
+    assert temperature != pytest.approx(2.0, abs=1e-4)
+    assert load_model(tmp_path / "adapters.safetensors", tiny_model().backbone).trained_with == expected
+    assert load_model(training_checkpoints(tmp_path)[-1], tiny_model().backbone).trained_with == expected
+    again = save_checkpoint(tmp_path / "again.safetensors", model, metadata={"mine": 1})  # as the demo and studies do
+    assert load_model(again, tiny_model().backbone).trained_with == expected
+
+
 def test_the_temperature_is_learnt_only_when_asked():
     _, learnt = tiny_train()
     _, fixed = tiny_train(learn_temperature=False)
@@ -399,7 +440,8 @@ def test_the_schedule_by_hand():
     [
         {"optimizer": "lion"}, {"schedule": "step"}, {"scope": "all"}, {"trainable": "head"}, {"metric": "dtw"},
         {"learning_rate": 0.0}, {"temperature": -1.0}, {"episodes_per_step": 0}, {"clip_norm": 0.0}, {"views": -1},
-        {"n_steps": 0}, {"time_limit_s": 0.0}, {"precision": "fp16"}, {"learning_rate": float("nan")},
+        {"n_steps": 0}, {"aggregation": "mean"}, {"aggregation": "per_shot", "metric": "trx"},
+        {"time_limit_s": 0.0}, {"precision": "fp16"}, {"learning_rate": float("nan")},
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_named(wrong):
