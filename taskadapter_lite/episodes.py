@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -157,7 +159,7 @@ Episodes = EpisodeSampler | Sequence[Episode]
 
 
 def check_disjoint(**splits: Sequence[str]) -> None:
-    """Refuses splits that share a class: `check_disjoint(train=train.class_names, test=test.class_names)`.
+    """Refuses splits that share a class, however spelled: `check_disjoint(train=train.class_names, test=test.class_names)`.
 
     Raises:
         ValueError: names the two splits and the classes that are in both.
@@ -165,9 +167,17 @@ def check_disjoint(**splits: Sequence[str]) -> None:
     names = list(splits)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
-            shared = sorted(set(splits[first]) & set(splits[second]))
+            known = {loose_name(name): name for name in splits[first]}
+            shared = sorted({(known[loose_name(name)], name) for name in splits[second] if loose_name(name) in known})
             if shared:
-                raise ValueError(f"{first} and {second} classes must not overlap, but both hold {', '.join(shared)}")
+                spelled = ", ".join(own if own == other else f"{own} (spelled {other})" for own, other in shared)
+                raise ValueError(f"{first} and {second} classes must not overlap, but both hold {spelled}")
+
+
+def loose_name(name: str) -> str:
+    """What is left of a class or video name when spelling is ignored: "Hula_Hooping (2)" and "hula hooping 2" agree."""
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", name).casefold().replace("_", " "))
+    return " ".join(words) or name  # a name of signs alone stays as it is
 
 
 def episode_hash(episodes: Iterable[Episode]) -> str:

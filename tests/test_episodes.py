@@ -106,6 +106,8 @@ def test_overlapping_classes_are_refused():
     check_disjoint(train=["a", "b"], val=["c"], test=["d"])
     with pytest.raises(ValueError, match="train and test classes must not overlap, but both hold b"):
         check_disjoint(train=["a", "b"], val=["c"], test=["b"])
+    with pytest.raises(ValueError, match=r"train and test .* both hold hand_stand \(spelled Hand Stand\)"):
+        check_disjoint(train=["hand_stand", "+"], test=["Hand Stand", "-"])  # names of signs alone are not all one
 
 
 def test_a_saved_list_comes_back_with_its_hash(tmp_path):

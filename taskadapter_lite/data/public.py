@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from taskadapter_lite.data.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from taskadapter_lite.episodes import loose_name
 
 PARTS = ("train", "val", "test")
 _SPLITS = Path(__file__).with_name("splits.json")
@@ -182,11 +182,6 @@ def load_split(path: str | Path) -> dict[str, list[str]]:
     if twice:
         raise ValueError(f"{path} has class {twice!r} twice; the parts of a split are disjoint")
     return classes
-
-
-def loose_name(name: str) -> str:
-    """What is left of a class or video name when spelling is ignored: "Hula_Hooping (2)" and "hula hooping 2" agree."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", name).casefold().replace("_", " ")))
 
 
 def walk_clips(root: str | Path, follow_links: bool = False) -> Iterator[str]:

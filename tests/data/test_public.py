@@ -10,7 +10,6 @@ from taskadapter_lite.data.public import (
     ListedClip,
     Locator,
     load_split,
-    loose_name,
     published_datasets,
     published_split,
     read_split_list,
@@ -18,6 +17,7 @@ from taskadapter_lite.data.public import (
     split_classes,
     walk_clips,
 )
+from taskadapter_lite.episodes import loose_name
 
 # classes and videos of each part, from the table of the paper's protocol
 TABLE = {
