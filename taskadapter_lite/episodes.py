@@ -159,7 +159,7 @@ Episodes = EpisodeSampler | Sequence[Episode]
 
 
 def check_disjoint(**splits: Sequence[str]) -> None:
-    """Refuses splits that share a class, however spelled: `check_disjoint(train=train.class_names, test=test.class_names)`.
+    """Refuses splits that share a class, however it is spelled: `check_disjoint(train=["eat"], test=["sit"])`.
 
     Raises:
         ValueError: names the two splits and the classes that are in both.

@@ -19,9 +19,8 @@ try:  # no wheel on Linux aarch64: PyAV reads there
 except ImportError:
     decord = None
 
-VIDEO_SUFFIXES = tuple(
-    [".avi", ".mp4", ".webm", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".flv", ".ts"]
-)
+_OLDER = (".mpg", ".mpeg", ".wmv", ".3gp", ".flv", ".ts")
+VIDEO_SUFFIXES = (".avi", ".mp4", ".webm", ".mkv", ".mov", ".m4v", *_OLDER)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 2**25  # a frame: 8K video fits; a damaged header easily claims more
 MAX_FRAMES = 10**6  # a clip; nine hours at 30 frames a second
