@@ -1,29 +1,41 @@
-"""`python -m taskadapter_lite VERB`: finds the verb, runs it, and turns mistakes into one clear line."""
+"""`python -m taskadapter_lite VERB`: finds the verb, runs it, and turns the caller's mistakes into one clear line."""
 
 from __future__ import annotations
 
 import argparse
+import dis
 import importlib
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-VERBS = tuple(sorted(p.stem for p in (Path(__file__).parent / "commands").glob("[a-z]*.py")))
+from taskadapter_lite import __version__
+
+PACKAGE = Path(__file__).parent
+VERBS = tuple(sorted(p.stem for p in (PACKAGE / "commands").glob("[a-z]*.py")))
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, and where the help is."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def build_parser(verb: str | None) -> argparse.ArgumentParser:
-    """The parser; only the named verb's module is imported in full, so that `--help` stays quick."""
-    parser = Parser(prog="python -m taskadapter_lite", description="Task-Adapter: few-shot action recognition.")
+def program() -> str:
+    """How the command line was called."""
+    name = Path(sys.argv[0]).stem
+    return name if name == "taskadapter-lite" else "python -m taskadapter_lite"
+
+
+def build_parser(*wanted: str) -> argparse.ArgumentParser:
+    """The parser; only the wanted verbs' modules are imported, so that the help of one comes quickly."""
+    parser = Parser(prog=program(), description="Task-Adapter: few-shot action recognition.")
+    parser.add_argument("--version", action="version", version=f"taskadapter_lite {__version__}")
     parser.add_argument("--traceback", action="store_true", help="on an error, show where it arose")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name in VERBS:
-        if verb is None or name == verb:
+        if name in wanted:
             command = importlib.import_module(f"taskadapter_lite.commands.{name}")
             sub = subparsers.add_parser(
                 name.replace("_", "-"), help=command.HELP, description=command.HELP.capitalize() + "."
@@ -39,24 +51,48 @@ def main(argv: list[str] | None = None) -> int:
     """Run one verb. Returns its exit status; 2 for anything that the caller can mend."""
     argv = sys.argv[1:] if argv is None else argv
     verb = next((word.replace("-", "_") for word in argv if not word.startswith("-")), None)
-    args = build_parser(verb if verb in VERBS else None).parse_args(argv)
+    wants_version = verb is None and "--version" in argv
+    args = build_parser(*([verb] if verb in VERBS else [] if wants_version else VERBS)).parse_args(argv)
     try:
         return args.run(args)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        if args.traceback or not _is_the_callers(error):
+        if args.traceback or not is_the_callers(error):
             raise
-        print(f"python -m taskadapter_lite {args.verb}: {error}", file=sys.stderr)
+        print(f"{program()} {args.verb}: {error}", file=sys.stderr)
         return 2
 
 
-def _is_the_callers(error: Exception) -> bool:
-    from taskadapter_lite.data.clips import ClipError
-    from taskadapter_lite.training.checkpoints import CheckpointError
+def is_the_callers(error: Exception) -> bool:
+    """Whether an error is the caller's to mend: a sentence that this package wrote, or a file that can't be used.
 
-    return isinstance(error, (ValueError, OSError, ClipError, CheckpointError))
+    A `ValueError` counts if a `raise` of the package made it. One out of PyTorch, NumPy or the standard library, or
+    of a conversion or an unpacking in our own lines, is a bug: nobody has put it into words for the caller.
+    """
+    if isinstance(error, _own_errors()) or (isinstance(error, OSError) and error.filename is not None):
+        return True
+    return isinstance(error, (ValueError, OSError)) and _raised_by_us(error)
+
+
+def _own_errors() -> tuple[type[Exception], ...]:
+    from taskadapter_lite.data import ClipError
+    from taskadapter_lite.training import CheckpointError
+
+    return ClipError, CheckpointError
+
+
+def _raised_by_us(error: Exception) -> bool:
+    """Whether the innermost frame is the package's, and stands at a `raise`."""
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    at_a_raise = dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
+    return at_a_raise and Path(code.co_filename).is_relative_to(PACKAGE)
 
 
 if __name__ == "__main__":

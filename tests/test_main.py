@@ -1,11 +1,16 @@
 """The command line: every verb has help, and every mistake gives one line and status 2."""
 
+import importlib
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import taskadapter_lite as ta
 from taskadapter_lite import __main__ as main_module
 from taskadapter_lite.__main__ import VERBS, main
 from taskadapter_lite.files import data_dir
@@ -43,13 +48,87 @@ def test_a_mistake_gives_one_line_and_status_2(argv, words, tmp_path, capsys):
     assert len(said.splitlines()) == 1
 
 
-def test_a_bug_is_not_hidden(monkeypatch):
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}['a bug']",
+        "int('seven')",  # a ValueError, but nobody wrote a sentence for the caller
+        "first, second = [1]",
+        "import json; json.loads('{')",
+        "import numpy; numpy.zeros(4).reshape(3)",
+        "import torch; torch.optim.SGD([torch.zeros(1)], lr=-1.0)",
+        "import os; os.write(-1, b'')",  # an OSError that names no file
+        "[].pop()",
+    ],
+)
+def test_a_bug_keeps_its_traceback(monkeypatch, body):
+    """Whatever is raised below the package, or in its lines without a `raise`, is not shown as the caller's."""
+    place = str(main_module.PACKAGE / "commands" / "compare.py")
+    names: dict = {}
+    exec(compile(f"def broken(args):\n    {body}", place, "exec"), names)
+    monkeypatch.setattr("taskadapter_lite.commands.compare.run", names["broken"])
+    with pytest.raises((LookupError, ValueError, OSError)):
+        main(["compare", "a.json"])
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        ("raise ValueError('size is 0, but must be at least 1')", "size is 0"),
+        ("raise ConnectionError('rank 1 lost another process')", "rank 1 lost"),
+        (
+            "try:\n        int('seven')\n    except ValueError:\n        raise ValueError('seven is no number')",
+            "no number",
+        ),
+        ("open('/no/such/file')", "/no/such/file"),
+        ("import os; os.mkdir('/no/such/folder')", "/no/such/folder"),
+    ],
+)
+def test_a_sentence_of_the_package_or_a_file_is_the_callers(monkeypatch, capsys, body, words):
+    place = str(main_module.PACKAGE / "commands" / "compare.py")
+    names: dict = {}
+    exec(compile(f"def broken(args):\n    {body}", place, "exec"), names)
+    monkeypatch.setattr("taskadapter_lite.commands.compare.run", names["broken"])
+    assert main(["compare", "a.json"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said
+    assert len(said.splitlines()) == 1
+    with pytest.raises((ValueError, OSError)):
+        main(["--traceback", "compare", "a.json"])
+
+
+def test_a_refusal_from_outside_the_package_is_not_the_callers(monkeypatch):
     def broken(args):
-        raise KeyError("a bug")
+        raise ValueError("said by a file of another project")
 
     monkeypatch.setattr("taskadapter_lite.commands.compare.run", broken)
-    with pytest.raises(KeyError):
-        main(["compare", "a.json", "b.json"])
+    with pytest.raises(ValueError):
+        main(["compare", "a.json"])
+
+
+def fresh_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_version_is_said_at_once_and_stands_in_one_place():
+    """Without importing PyTorch; the build reads the same constant."""
+    code = "import sys; from taskadapter_lite.__main__ import main\ntry: main(['--version'])\n"
+    code += "except SystemExit: print('torch' in sys.modules)"
+    assert fresh_python(code).splitlines() == [f"taskadapter_lite {ta.__version__}", "False"]
+    project = (main_module.PACKAGE.parent / "pyproject.toml").read_text()
+    assert 'dynamic = ["version"]' in project
+    assert 'attr = "taskadapter_lite.__version__"' in project
+    assert ta.__version__ not in project
+
+
+def test_the_console_script_is_the_same_command_line(monkeypatch, capsys):
+    project = (main_module.PACKAGE.parent / "pyproject.toml").read_text()
+    module, name = re.search(r'^taskadapter-lite = "(.+):(.+)"$', project, re.M).groups()
+    assert getattr(importlib.import_module(module), name) is main
+    for started_as, called in (("/bin/taskadapter-lite", "taskadapter-lite"), ("x.py", "python -m taskadapter_lite")):
+        monkeypatch.setattr(sys, "argv", [started_as])
+        assert main(["compare", "none.json"]) == 2
+        assert capsys.readouterr().err.startswith(f"{called} compare: ")
 
 
 @pytest.fixture

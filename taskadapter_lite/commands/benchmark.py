@@ -10,10 +10,11 @@ import matplotlib.pyplot as plt
 import torch
 
 from taskadapter_lite import figures
-from taskadapter_lite.commands.render import slug, write_mp4
 from taskadapter_lite.provenance import environment
 from taskadapter_lite.saving import write_json
-from taskadapter_lite.sprites.render import ACTIONS, render_clips
+from taskadapter_lite.sprites.actions import ACTIONS
+from taskadapter_lite.sprites.export import slug, write_mp4
+from taskadapter_lite.sprites.render import render_clips
 from taskadapter_lite.studies.speed import Workload, evaluation_seconds, ladder_of_switches, run_benchmark
 
 HELP = "time the published way of running Task-Adapter against ours, switch by switch"

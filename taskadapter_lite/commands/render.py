@@ -1,23 +1,18 @@
-"""Action names -> mp4 files and a manifest: how the bundled clips were made, and how to make more."""
+"""`render`: action names -> mp4 files and a manifest, as the bundled clips were made, or a picture of the classes."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import re
 from pathlib import Path
 
-import av
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from taskadapter_lite.figures import contact_sheet
-from taskadapter_lite.sprites.render import ACTIONS, LEVELS, render_clips
+from taskadapter_lite.sprites.actions import ACTIONS
+from taskadapter_lite.sprites.export import LICENCE, checksum, slug, update_manifest, write_mp4
+from taskadapter_lite.sprites.render import LEVELS, render_clips
 
 HELP = "render Something-Sprites clips as mp4 files with a manifest"
-LICENCE = "MIT, like the code that rendered them"
-FRAMES_PER_SECOND = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,57 +73,3 @@ def _command(args: argparse.Namespace) -> str:
     names = ("train_clips", "val_clips", "test_clips", "frames", "size", "level", "seed", "crf")
     options = " ".join(f"--{name.replace('_', '-')} {getattr(args, name)}" for name in names)
     return f"python -m taskadapter_lite render {options}"
-
-
-def slug(name: str) -> str:
-    """A class name as a folder name: lower case, words joined by underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def write_mp4(path: Path, clip: Tensor, crf: int = 23) -> None:
-    """Write a clip, uint8 (T, 3, H, W), as H.264; the same clip gives the same bytes with the same encoder.
-
-    Without x264's assembly (asm=0), whose choices depend on what happens to lie in memory beyond small frames.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    T, _, H, W = clip.shape
-    with av.open(str(path), "w", options={"movflags": "faststart", "fflags": "bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
-        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "veryslow", "threads": "1", "x264-params": "threads=1:asm=0"}
-        stream.codec_context.thread_count = 1
-        for frame in clip.permute(0, 2, 3, 1).numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-
-
-def checksum(path: Path) -> dict[str, int | str]:
-    """Size and sha256 of a file, as manifests quote them."""
-    content = path.read_bytes()
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def update_manifest(folder: Path, **changes) -> None:
-    """Write `manifest.json` in ``folder`` with some keys replaced; other keys (files, say) stay."""
-    path = folder / "manifest.json"
-    manifest = {"format": 1, "command": "", "licence": "", "files": [], "clips": []}
-    if path.exists():
-        manifest |= json.loads(path.read_text(encoding="utf-8"))
-    manifest |= changes
-    lines = [f"{json.dumps(key)}: {_json_lines(value)}" for key, value in manifest.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-
-
-def _json_lines(value: object) -> str:
-    """JSON with one line an entry, so that a changed clip is a changed line."""
-    if not isinstance(value, list):
-        return json.dumps(value)
-    return "[\n" + ",\n".join(json.dumps(entry) for entry in value) + "\n]"
-
-
-def add_file(folder: Path, path: str, how: str, licence: str = LICENCE) -> None:
-    """List a bundled file (weights, adapters, results) in the manifest of ``folder``, or list it anew."""
-    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-    entry = {"path": path, "licence": licence, "how": how} | checksum(folder / path)
-    update_manifest(folder, files=[*(f for f in files if f["path"] != path), entry])

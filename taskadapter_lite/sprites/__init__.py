@@ -1,9 +1,11 @@
 """Something-Sprites: 100 drawn actions, in pairs that only the order of time tells apart.
 
-`motions` moves things, `actions` says what each class does, `render` turns class, number and seed into clips.
+`motions` moves things, `actions` says what each class does, `render` turns class, number and seed into clips,
+`export` writes them as files.
 """
 
 from taskadapter_lite.sprites.actions import ACTIONS
+from taskadapter_lite.sprites.export import slug, write_mp4
 from taskadapter_lite.sprites.render import (
     LEVELS,
     SHAPES,
@@ -14,4 +16,15 @@ from taskadapter_lite.sprites.render import (
     render_thing,
 )
 
-__all__ = ["ACTIONS", "LEVELS", "SHAPES", "TEXTURES", "partners", "render_clips", "render_images", "render_thing"]
+__all__ = [
+    "ACTIONS",
+    "LEVELS",
+    "SHAPES",
+    "TEXTURES",
+    "partners",
+    "render_clips",
+    "render_images",
+    "render_thing",
+    "slug",
+    "write_mp4",
+]

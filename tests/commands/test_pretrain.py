@@ -1,9 +1,6 @@
 """`pretrain` and `render`: what they write can be loaded, and says how it was made."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,10 +8,7 @@ from PIL import Image
 
 from taskadapter_lite.__main__ import main
 from taskadapter_lite.backbone import load_backbone
-from taskadapter_lite.commands.render import add_file, slug, write_mp4
-from taskadapter_lite.data.decoding import decode_frames
 from taskadapter_lite.sprites.actions import ACTIONS
-from taskadapter_lite.sprites.render import render_clips
 
 
 def test_pretrain_writes_weights_that_load_and_a_report(tmp_path, monkeypatch, capsys):
@@ -84,27 +78,6 @@ def test_render_twice_gives_the_same_files_and_manifest(tmp_path):
         assert (tmp_path / "one" / entry["path"]).read_bytes() == (tmp_path / "two" / entry["path"]).read_bytes()
 
 
-def test_bytes_of_a_clip_do_not_depend_on_what_lies_in_memory():
-    """glibc fills fresh memory with the byte that MALLOC_PERTURB_ names."""
-    code = (
-        "import hashlib, pathlib, tempfile\n"
-        "from taskadapter_lite.commands.render import write_mp4\n"
-        "from taskadapter_lite.sprites.render import render_clips\n"
-        "path = pathlib.Path(tempfile.mkdtemp()) / 'clip.mp4'\n"
-        "for clip in render_clips('Moving something from left to right', range(6)):\n"
-        "    write_mp4(path, clip)\n"
-        "    print(hashlib.sha256(path.read_bytes()).hexdigest())\n"
-    )
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | {"MALLOC_PERTURB_": fill}, capture_output=True, check=True
-        ).stdout
-        for fill in ("0", "85", "170")
-    ]
-    assert outputs[0].count(b"\n") == 6
-    assert outputs[0] == outputs[1] == outputs[2]
-
-
 def test_a_sheet_shows_every_class_once(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
@@ -116,24 +89,3 @@ def test_a_sheet_shows_every_class_once(tmp_path, monkeypatch):
     assert all(ACTIONS[drawn[i]].pair == drawn[i + 1] for i in range(0, 100, 2))
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         assert sheet.size == (100, 1)
-
-
-def test_mp4_keeps_the_frames_nearly(tmp_path):
-    (clip,) = render_clips("Lifting something up", [0])
-    write_mp4(tmp_path / "clip.mp4", clip, crf=10)
-    decoded = torch.as_tensor(decode_frames(tmp_path / "clip.mp4", lambda n: list(range(n))))
-    assert decoded.shape == clip.shape
-    assert (decoded.float() - clip.float()).abs().mean() < 8
-
-
-def test_slugs_are_plain():
-    assert slug("Moving something, slowly") == "moving_something_slowly"
-
-
-def test_a_file_is_listed_once(tmp_path):
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "files": []}))
-    for content in (b"a", b"bb"):
-        (tmp_path / "weights").write_bytes(content)
-        add_file(tmp_path, "weights", how="by hand")
-    (entry,) = json.loads((tmp_path / "manifest.json").read_text())["files"]
-    assert entry["bytes"] == 2
