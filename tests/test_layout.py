@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import taskadapter_lite
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "taskadapter_lite"
 
@@ -79,3 +81,28 @@ def test_conda_and_pip_ask_for_the_same_versions():
     listed = {spec.replace("pytorch>", "torch>") for spec in conda if spec != "pip"}
     listed |= {re.sub(r"\s*;.*", "", spec) for spec in from_pip["pip"] if not spec.startswith("--")}
     assert listed == pip | {f"python{project['requires-python']}"}
+
+
+def test_the_map_for_contributors_names_every_room_in_the_order_of_imports():
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("| room |")[1].split("\n\n")[0]
+    rows = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in table.splitlines()[2:]]
+    assert all(row <= rooms for row, rooms in zip(rows, ORDER, strict=True))
+    assert set().union(*rows) | {"intervals", "provenance", "saving"} >= set().union(*ORDER)
+
+
+def test_pre_commit_runs_the_ruff_that_the_project_asks_for():
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (minimum,) = re.findall(r'"ruff>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    assert repo["rev"].removeprefix("v").removesuffix(".0") == minimum.removesuffix(".0")
+
+
+def test_the_citation_is_that_of_the_readme_and_the_version_that_of_the_package():
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (authors,) = re.findall(r"author\s+= \{(.*)\}", readme)
+    (paper,) = cff["references"]
+    assert [f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]] == authors.split(" and ")
+    assert f"pages     = {{{paper['start']}--{paper['end']}}}" in readme
+    assert f"{{{paper['title']}}}" in readme
+    assert cff["version"] == taskadapter_lite.__version__
+    assert cff["license"] == "MIT"

@@ -1,4 +1,4 @@
-"""The README's numbers are those of the files it names, and its links lead somewhere."""
+"""The numbers of README and results page are those of the files they name; links lead somewhere."""
 
 import json
 import re
@@ -11,8 +11,21 @@ from taskadapter_lite.results import RunResult, accuracy_interval, text_interval
 from taskadapter_lite.studies.ladder import ladder_table, load_results
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "notebooks" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\|.*\]\((notebooks/results/\S+\.json)\) \|$", README, re.MULTILINE)
+PAGE = (RESULTS / "README.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\|.*\]\((\S+\.json)\) \|$", PAGE, re.MULTILINE)
+DIFFERENCE = re.compile(r"^\| `(.+)` minus `(.+)` \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
+
+
+def section(title: str) -> str:
+    """Text of the results page under a heading, up to the next one."""
+    (found,) = re.findall(rf"^##+ {re.escape(title)}.*?\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 900
 
 
 def test_results_name_their_files():
@@ -21,8 +34,8 @@ def test_results_name_their_files():
 
 @pytest.mark.parametrize("file", ROWS)
 def test_each_row_says_what_its_file_says(file):
-    (row,) = [line for line in README.splitlines() if f"({file})" in line and line.startswith("|")]
-    result = RunResult.load(ROOT / file)
+    (row,) = [line for line in PAGE.splitlines() if f"({file})" in line and line.startswith("|")]
+    result = RunResult.load(RESULTS / file)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert text_interval(result.accuracies) in cells
     assert f"{len(result.accuracies):,}" in cells
@@ -32,9 +45,32 @@ def test_each_row_says_what_its_file_says(file):
     assert f"{100 * share:.1f} +- {100 * half:.1f}" in cells
 
 
+def test_the_readmes_two_numbers_are_those_of_the_demo():
+    rows = [RunResult.load(RESULTS / "demo.json")]
+    demo = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))["metadata"]["rows"]
+    one, five = (row["accuracies"] for row in demo if row["name"].startswith("Task-Adapter"))
+    assert one == rows[0].accuracies
+    for accuracies in (one, five):
+        assert f"**{text_interval(accuracies)}%**" in README
+    assert f"{len(one)} and {len(five)} episodes" in README
+    for shots in (1, 5):
+        bundled = RunResult.load(RESULTS / f"task_adapter_test_{shots}shot.json")
+        assert f"{text_interval(bundled.accuracies)}%" in README
+
+
+def test_what_cosine_and_compression_cost():
+    aligned, averaged, rendered = (
+        100 * np.mean(RunResult.load(RESULTS / f"task_adapter_{name}.json").accuracies)
+        for name in ("test_1shot", "test_1shot_cosine", "rendered_test_1shot")
+    )
+    text = " ".join(section("What can be had").split())
+    assert f"lose {aligned - averaged:.1f} points when the frames are averaged" in text
+    assert f"they are {rendered - aligned:.1f} points worse" in text
+
+
 def ladder_lines(folder: str = "ladder") -> list[str]:
-    """The README's rows of a ladder, from its result files."""
-    results = list(load_results(ROOT / "notebooks" / "results" / folder))
+    """The page's rows of a ladder, from its result files."""
+    results = list(load_results(RESULTS / folder))
     one, five = (ladder_table(results, shots).set_index("name") for shots in (1, 5))
     lines = []
     for name, row in one[one["group"] == "main"].iterrows():
@@ -51,28 +87,25 @@ def ladder_lines(folder: str = "ladder") -> list[str]:
 
 def test_the_ladders_rows_are_those_of_its_files():
     for line in ladder_lines():
-        assert line in README.splitlines()
+        assert line in PAGE.splitlines()
 
 
 def test_the_cluttered_rows_are_those_of_their_files():
-    table = README[README.index("**Harder to see.**") : README.index("Adapters are ahead of full fine-tuning here")]
-    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    rows = [line for line in section("Clips that are harder to see").splitlines() if line.startswith("| ")]
+    rows = [line for line in rows if not line.startswith(("| rung", "| difference", "| `"))]
     assert len(rows) >= 5
     assert set(rows) <= set(ladder_lines("ladder_cluttered"))
 
 
 def test_the_cluttered_claims_are_those_of_their_files():
-    text, adapted = " ".join(README.split()), "+ task, inductive, OTAM"
-    for words, baseline in [
-        ("ahead of full fine-tuning here too, by", "Full fine-tuning, OTAM"),
-        ("result by", "+ time, OTAM"),
-    ]:
-        found = " / ".join(gain(adapted, baseline, shots, "ladder_cluttered") for shots in (1, 5))
-        assert f"{words} {found}" in text
-    first = list(load_results(ROOT / "notebooks" / "results" / "ladder_cluttered" / "rates_of_plain"))
+    text, adapted = section("Clips that are harder to see"), "+ task, inductive, OTAM"
+    for baseline in ("Full fine-tuning, OTAM", "+ time, OTAM"):
+        assert difference_row(adapted, baseline, "ladder_cluttered") in text.splitlines()
+    text = " ".join(text.split())
+    first = list(load_results(RESULTS / "ladder_cluttered" / "rates_of_plain"))
     means = {shots: ladder_table(first, shots)["mean"].item() for shots in (1, 5)}
     assert f"which gave {means[1]:.1f} and {means[5]:.1f}" in text
-    files = (ROOT / "notebooks" / "results" / "ladder_cluttered" / "learning_rates").glob("with_task_inductive_otam_*")
+    files = (RESULTS / "ladder_cluttered" / "learning_rates").glob("with_task_inductive_otam_*")
     chosen = {run.metadata["learning_rate"]: 100 * np.mean(run.accuracies) for run in map(RunResult.load, files)}
     assert max(chosen, key=chosen.get) == 0.003
     assert f"({chosen[0.003]:.1f} there, {chosen[0.01]:.1f} with 0.01)" in text
@@ -83,21 +116,35 @@ def test_the_cluttered_claims_are_those_of_their_files():
 
 def test_the_probes_are_those_of_the_backbones_file():
     probes = json.loads((ROOT / "data_samples" / "something_sprites_vit.json").read_text(encoding="utf-8"))["probes"]
-    text = README[README.index("What the frozen backbone sees") :]
+    text = section("What the frozen backbone sees")
     for found in (probes["one_thing"], probes):
         for name in ("colour", "texture", "shape", "position_error"):
             assert f"{100 * found[name]:.1f}%" in text
 
 
-def gain(name: str, baseline: str, shots: int, folder: str = "ladder") -> str:
-    """Paired difference of two rungs in points, over the seeds that both have."""
+def differences(name: str, baseline: str, shots: int, folder: str) -> list[np.ndarray]:
+    """Two rungs' accuracies subtracted, in points: one array of episodes for each seed that both have."""
     runs = {one: {} for one in (name, baseline)}
-    for result in load_results(ROOT / "notebooks" / "results" / folder):
+    for result in load_results(RESULTS / folder):
         if result.name in runs and result.metadata["shots"] == shots:
             runs[result.name][result.seeds["training"]] = 100 * np.array(result.accuracies)
-    differences = [runs[name][seed] - runs[baseline][seed] for seed in runs[name]]
-    mean, half_width = accuracy_interval(np.mean(differences, axis=0))
-    return f"{mean:.1f} +- {half_width:.1f}"
+    return [runs[name][seed] - runs[baseline][seed] for seed in runs[name]]
+
+
+def seed_range(name: str, baseline: str, folder: str) -> tuple[float, float]:
+    """Smallest and largest difference of single seeds, over 1 and 5 shots."""
+    means = [run.mean() for shots in (1, 5) for run in differences(name, baseline, shots, folder)]
+    return min(means), max(means)
+
+
+def difference_row(name: str, baseline: str, folder: str = "ladder") -> str:
+    """The page's row of a paired difference, from the result files."""
+    cells = []
+    for shots in (1, 5):
+        mean, half_width = accuracy_interval(np.mean(differences(name, baseline, shots, folder), axis=0))
+        cells.append(f"{mean:.1f} +- {half_width:.1f}")
+    low, high = seed_range(name, baseline, folder)
+    return f"| `{name}` minus `{baseline}` | {cells[0]} | {cells[1]} | {low:.1f} to {high:.1f} |"
 
 
 @pytest.mark.parametrize(
@@ -109,44 +156,67 @@ def gain(name: str, baseline: str, shots: int, folder: str = "ladder") -> str:
         ("+ task, split (published)", "+ time"),
         ("+ task, joint", "+ time"),
         ("+ task, inductive", "+ time"),
-        ("+ time, OTAM", "+ task, inductive, OTAM"),
+        ("+ task, inductive, OTAM", "+ time, OTAM"),
         ("+ task, inductive, OTAM", "+ task, inductive"),
-        ("L = 3", "L = 1"),
-        ("L = 3", "1 queries a class"),
+        ("L = 1", "L = 3"),
+        ("1 queries a class", "L = 3"),
         ("Task adapter's start not zero", "L = 3"),
         ("Embedding at the input", "L = 3"),
         ("5 queries a class", "L = 3"),
     ],
 )
 def test_the_claims_quote_the_paired_differences(name, baseline):
-    assert f"{gain(name, baseline, 1)} / {gain(name, baseline, 5)}" in " ".join(README.split())
+    assert difference_row(name, baseline) in PAGE.splitlines()
 
 
 def test_more_training_is_quoted_as_well():
-    pair = "+ time, OTAM", "+ task, inductive, OTAM"
-    found = " / ".join(gain(*pair, shots, "ladder_long") for shots in (1, 5))
-    assert f"the model without it is ahead by {found}" in " ".join(README.split())
+    text = section("More training does not change that")
+    assert difference_row("+ time, OTAM", "+ task, inductive, OTAM", "ladder_long") in text.splitlines()
+    means = [ladder_table(list(load_results(RESULTS / "ladder_long")), shots)["mean"] for shots in (1, 5)]
+    assert "{:.1f} and {:.1f} with one shot, {:.1f} and {:.1f} with five".format(*means[0], *means[1]) in text
+
+
+FOLDERS = {"More training does not change that": "ladder_long", "Clips that are harder to see": "ladder_cluttered"}
+
+
+@pytest.mark.parametrize("title", re.findall(r"^##+ (.+)$", PAGE, re.MULTILINE))
+def test_every_difference_is_that_of_its_files_and_the_sentence_after_it_holds(title):
+    """Where "in every seed" stands, single seeds agree in sign; where "disagree", they do so in no row."""
+    folder = FOLDERS.get(title, "ladder")
+    for table in re.findall(r"^\| difference.*?(?=^\| difference|\Z)", section(title), re.MULTILINE | re.DOTALL):
+        rows = list(DIFFERENCE.finditer(table))
+        agree = []
+        for row in rows:
+            assert row[0] == difference_row(row[1], row[2], folder)
+            low, high = seed_range(row[1], row[2], folder)
+            agree.append(low > 0 or high < 0)
+        assert rows
+        if "in every seed" in " ".join(table.split()):
+            assert all(agree)
+        if "disagree in sign in every row" in " ".join(table.split()):
+            assert not any(agree)
 
 
 @pytest.mark.parametrize("scope", ["split", "joint"])
 def test_the_leak_is_that_of_its_files(scope):
     def by_task(company: str) -> np.ndarray:
-        files = sorted((ROOT / "notebooks" / "results" / "leak").glob(f"{scope}_{company}_1shot_seed*.json"))
+        files = sorted((RESULTS / "leak").glob(f"{scope}_{company}_1shot_seed*.json"))
         runs = [np.array(RunResult.load(file).accuracies) for file in files]
         return np.array([run.reshape(400, -1).mean(axis=1) for run in runs])
 
     lost = 100 * (by_task("balanced") - by_task("alone"))
     mean, half_width = accuracy_interval(lost.mean(axis=0))
-    text = " ".join(README.split())
-    assert f"{abs(mean):.1f} +- {half_width:.1f}" in text[text.index("What `split` gains") :][:300]
+    text = " ".join(section("What split gains from seeing the other queries").split())
+    assert f"{abs(mean):.1f} +- {half_width:.1f}" in text
     if scope == "split":
         assert "({:.1f}, {:.1f} and {:.1f} by seed)".format(*abs(lost.mean(axis=1))) in text
 
 
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/results/README.md"])
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         if not link.startswith("http"):
-            assert (ROOT / link).exists(), link
+            assert ((ROOT / page).parent / link).exists(), link
 
 
 def test_the_two_commands_are_those_of_the_makefile():
