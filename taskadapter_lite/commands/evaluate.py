@@ -26,7 +26,7 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.sprites.render import ACTIONS
 from taskadapter_lite.text import FUSIONS, TextFeatures
-from taskadapter_lite.training.checkpoints import load_model, part, read_checkpoint
+from taskadapter_lite.training.checkpoints import load_model, read_checkpoint, without_prefix
 from taskadapter_lite.training.distributed import Team
 
 HELP = "evaluate saved adapters, or the frozen backbone, on one part of a data set"
@@ -110,7 +110,7 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     args.frames = model.T
     if not METRICS[args.metric].has_parameters:
         return model, args.metric
-    state = part(read_checkpoint(args.adapters)[0], "training.objective.metric.")
+    state = without_prefix(read_checkpoint(args.adapters)[0], "training.objective.metric.")
     if not state:
         raise ValueError(f"{args.adapters} was not trained with the metric {args.metric!r}, which has parameters")
     scorer = METRICS[args.metric].build(model.feature_dim, model.T)

@@ -15,9 +15,10 @@ from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.text import TextFeatures
+from taskadapter_lite.training.config import PUBLISHED, TrainConfig
 from taskadapter_lite.training.distributed import Team
 from taskadapter_lite.training.estimate import estimate_run
-from taskadapter_lite.training.loop import PUBLISHED, TrainConfig, train
+from taskadapter_lite.training.loop import train
 
 HELP = "train the adapters on a data set, and keep what did best on its validation classes"
 STEPS = 1000  # unless the recipe or the caller says otherwise

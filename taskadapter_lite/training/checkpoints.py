@@ -16,6 +16,7 @@ from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from taskadapter_lite.backbone import load_backbone
@@ -23,7 +24,7 @@ from taskadapter_lite.metrics import AGGREGATIONS
 from taskadapter_lite.model import TaskAdapterViT
 
 FORMAT = "taskadapter_lite checkpoint 1"
-KEPT = 2  # training checkpoints that a run's folder keeps
+KEEP_LAST = 2  # training checkpoints that a run's folder keeps
 _CHECKSUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _SHAPED_BY = ("depth", "axes", "ratio", "temporal_embedding")  # must agree; another T is interpolated with a warning
 
@@ -84,14 +85,14 @@ def load_checkpoint(path: str | Path, model: TaskAdapterViT) -> dict:
     _check_fits(Path(path), content, model)
     if content["trains_backbone"]:
         model.backbone.requires_grad_(True)
-    model.load_adapter_state(part(tensors, "adapters."))
+    model.load_adapter_state(without_prefix(tensors, "adapters."))
     model.trained_with = _trained_with(tensors, content)
     if content["training_state"] is not None:
-        content["training_state"] |= part(tensors, "training.")
+        content["training_state"] |= without_prefix(tensors, "training.")
     return content
 
 
-def load_model(path: str | Path, backbone: nn.Module | None = None) -> TaskAdapterViT:
+def load_model(path: str | Path, backbone: VisionTransformer | None = None) -> TaskAdapterViT:
     """Build the model that a file of adapters describes and load it.
 
     Args:
@@ -144,7 +145,7 @@ def save_training_checkpoint(
 ) -> Path:
     """Write `folder`/step_<step>.safetensors; remove all but the last two and what a killed run left half-written."""
     path = save_checkpoint(folder / f"step_{step:08d}.safetensors", model, training_state, metadata)
-    for old in [*training_checkpoints(folder)[:-KEPT], *folder.glob(".step_*.tmp")]:
+    for old in [*training_checkpoints(folder)[:-KEEP_LAST], *folder.glob(".step_*.tmp")]:
         old.unlink(missing_ok=True)
     return path
 
@@ -216,7 +217,7 @@ def _arguments(backbone: nn.Module) -> dict | None:
     return getattr(backbone, "load_arguments", None)
 
 
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries whose name starts with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -224,6 +225,7 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _seal(data: bytes) -> bytes:
     """Put the hash of the bytes (with zeros in its own place) into the header."""
     found = _CHECKSUM.search(data)
+    assert found is not None, "the header was written with a place for it"
     return data[: found.start(1)] + hashlib.sha256(data).hexdigest().encode() + data[found.end(1) :]
 
 

@@ -44,7 +44,7 @@ class Team:
         """Join the lists that the ranks made from their `share`, in the order of the whole list."""
         if self.size == 1:
             return values
-        parts = self._talk("gather_object", [values])
+        parts = self._collective("gather_object", [values])
         return [parts[i % self.size][i // self.size] for i in range(sum(map(len, parts)))]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -53,7 +53,7 @@ class Team:
             return
         parameters = list(parameters)
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
-        flat = self._talk("reduce", flat, "sum")
+        flat = self._collective("reduce", flat, "sum")
         for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = part.view_as(parameter)
 
@@ -61,14 +61,14 @@ class Team:
         """Combine each value over the ranks, by `max` or `sum`, so that all of them know and decide the same."""
         if self.size == 1:
             return list(values)
-        parts = self._talk("gather_object", [list(values)])
+        parts = self._collective("gather_object", [list(values)])
         return [function(column) for column in zip(*parts, strict=True)]
 
     def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite the tensors with those of rank 0."""
         if self.size > 1:
             for tensor in tensors:
-                tensor.data.copy_(self._talk("broadcast", tensor.data))
+                tensor.data.copy_(self._collective("broadcast", tensor.data))
 
     def leave(self) -> None:
         """Say goodbye at the end of a command, so that no process waits for this one."""
@@ -77,7 +77,7 @@ class Team:
 
             PartialState().destroy_process_group()
 
-    def _talk(self, function: str, *arguments):
+    def _collective(self, function: str, *arguments):
         """Run one of accelerate's collective functions; a lost process becomes one clear sentence."""
         from accelerate import utils
 

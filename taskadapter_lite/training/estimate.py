@@ -14,7 +14,7 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import peak_memory
 from taskadapter_lite.training.config import TrainConfig
 from taskadapter_lite.training.distributed import Team
-from taskadapter_lite.training.step import Learner
+from taskadapter_lite.training.step import Trainer, remember_settings
 
 MEASURED = 3  # steps of each kind
 
@@ -53,25 +53,34 @@ class Estimate:
 def estimate_run(
     model: TaskAdapterViT, clips: LabelledClips, episodes: Episodes, config: TrainConfig, n_steps: int
 ) -> Estimate:
-    """Measure a few steps at learning rate 0 and extrapolate; the model keeps its weights."""
-    learner, E = Learner(model, clips, episodes, config, Team()), config.episodes_per_step
+    """Measure a few steps at learning rate 0 and extrapolate; the model stays as it is."""
+    restore_settings = remember_settings(model)
+    try:
+        return _measure(Trainer(model, clips, episodes, config, Team()), n_steps)
+    finally:
+        restore_settings()
+
+
+def _measure(trainer: Trainer, n_steps: int) -> Estimate:
+    clips, episodes, config = trainer.clips, trainer.episodes, trainer.config
+    E = config.episodes_per_step
     steps = range(min(MEASURED + 1, n_steps))
-    new = [_seconds(learner, range(step * E, (step + 1) * E)) for step in steps][-MEASURED:]
-    known = [_seconds(learner, range(step * E, (step + 1) * E)) for step in steps][-MEASURED:]
-    memory = peak_memory(learner.device)
+    new = [_seconds(trainer, range(step * E, (step + 1) * E)) for step in steps][-MEASURED:]
+    known = [_seconds(trainer, range(step * E, (step + 1) * E)) for step in steps][-MEASURED:]
+    memory = peak_memory(trainer.device)
     B = len(episodes[0].clips)
-    if learner.cache is None:  # every step reads anew
+    if trainer.cache is None:  # every step reads anew
         return Estimate(n_steps, median(new + known), 0.0, memory, 0)
-    one = learner.cache.tokens([0]).numel() * 4
+    one = trainer.cache.tokens([0]).numel() * 4
     readings = len(clips) * config.views  # drawn at random, so that some are met twice before all are met once
     met = readings * (1 - (1 - 1 / readings) ** (n_steps * E * B))
     reading_s = met * max(0.0, median(new) - median(known)) / (E * B)
     return Estimate(n_steps, median(known), reading_s, memory + int(met * one), int(met * one))
 
 
-def _seconds(learner: Learner, numbers: range) -> float:
+def _seconds(trainer: Trainer, numbers: range) -> float:
     began = time.perf_counter()
-    learner.step(numbers, learning_rate=0.0)
-    if learner.device.type == "cuda":
-        torch.cuda.synchronize(learner.device)
+    trainer.step(numbers, learning_rate=0.0)
+    if trainer.device.type == "cuda":
+        torch.cuda.synchronize(trainer.device)
     return time.perf_counter() - began

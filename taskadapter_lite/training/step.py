@@ -20,12 +20,12 @@ from taskadapter_lite.episodes import Episode, Episodes
 from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.text import TextFeatures, fuse_scores, semantic_scores
-from taskadapter_lite.training.checkpoints import part
+from taskadapter_lite.training.checkpoints import without_prefix
 from taskadapter_lite.training.config import TrainConfig
 from taskadapter_lite.training.distributed import Team
 
 # The temporal embedding and the temperature are few numbers that start far from where they end: they learn faster.
-FAST = 3.0
+FAST_FACTOR = 3.0
 
 
 class Objective(nn.Module):
@@ -86,15 +86,15 @@ def build_optimizer(
     config: TrainConfig, slow: Iterable[nn.Parameter], fast: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
     """Two parameter groups; `fast` ones have three times the learning rate and no weight decay."""
-    groups = [{"params": list(slow), "factor": 1.0}, {"params": list(fast), "factor": FAST, "weight_decay": 0.0}]
+    groups = [{"params": list(slow), "factor": 1.0}, {"params": list(fast), "factor": FAST_FACTOR, "weight_decay": 0.0}]
     if config.optimizer == "sgd":  # the published recipe: one rate for everything
         groups[1]["factor"] = 1.0
         return torch.optim.SGD(groups, config.learning_rate, config.momentum, weight_decay=config.weight_decay)
     return torch.optim.AdamW(groups, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
 
 
-class Step(NamedTuple):
-    """What a step saw; tensors are still on the device, so that nothing waits for it."""
+class StepResult(NamedTuple):
+    """What one step saw; tensors are still on the device, so that nothing waits for it."""
 
     numbers: list[int]  # the E episodes of this process
     losses: Tensor  # (E,)
@@ -102,7 +102,7 @@ class Step(NamedTuple):
     norm: Tensor  # of the gradient of all processes, before clipping
 
 
-class Learner:
+class Trainer:
     """A model with all that is trained in and beside it, and how to take one step.
 
     Args:
@@ -145,7 +145,7 @@ class Learner:
         if self.prefix_is_fixed and config.views:
             self.cache = PrefixCache(model, clips, views=config.views, workers=config.workers)
 
-    def step(self, numbers: Sequence[int], learning_rate: float) -> Step:
+    def step(self, numbers: Sequence[int], learning_rate: float) -> StepResult:
         """Take one optimiser step on the mean loss of episodes `numbers`, of which this process runs its share."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["factor"]
@@ -159,10 +159,11 @@ class Learner:
             loss, accuracy = self._loss(*zip(*alike, strict=True))
             (loss.sum() / len(numbers)).backward()
             outcomes.append(torch.stack([loss.detach(), accuracy]))
+        losses, accuracies = torch.cat(outcomes, dim=1)
         self.team.sum_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
         self.optimizer.step()
-        return Step([number for number, _ in own], *torch.cat(outcomes, dim=1), norm)
+        return StepResult([number for number, _ in own], losses, accuracies, norm)
 
     def _loss(self, numbers: Sequence[int], episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
         """Loss (E,) and accuracy (E,) of episodes of equal shape, in one pass of the adapted blocks."""
@@ -200,7 +201,7 @@ class Learner:
         return named | {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
 
     @torch.no_grad()
-    def put(self, values: dict[str, Tensor]) -> None:
+    def load_trained(self, values: dict[str, Tensor]) -> None:
         """Overwrite what is trained by a copy made from `trained`."""
         for name, tensor in self.trained().items():
             tensor.copy_(values[name])
@@ -218,11 +219,30 @@ class Learner:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take up what `state` gave."""
-        self.objective.load_state_dict(part(state, "objective."))
+        self.objective.load_state_dict(without_prefix(state, "objective."))
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in part(state, "optimizer.").items():
+        for key, value in without_prefix(state, "optimizer.").items():
             number, name = key.split(".", 1)
             moments.setdefault(int(number), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         torch.set_rng_state(state["random"])
+
+
+def remember_settings(model: TaskAdapterViT) -> Callable[[], None]:
+    """Remember what training changes in a model beside its weights; the function returned puts it back."""
+    scope, trained_with = model.scope, model.trained_with
+    modes = [(module, module.training) for module in model.modules()]
+    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    fused = [(block.attn, block.attn.fused_attn) for block in model.backbone.blocks]
+
+    def restore() -> None:
+        model.scope, model.trained_with = scope, trained_with
+        for module, mode in modes:
+            module.training = mode
+        for parameter, trains in trainable:
+            parameter.requires_grad_(trains)
+        for attention, was_fused in fused:
+            attention.fused_attn = was_fused
+
+    return restore

@@ -141,7 +141,7 @@ def test_shares_are_disjoint_and_gather_restores_the_order():
             team.rank, team.size = rank, 3
         shares = [team.share(range(n)) for team in teams]
         assert sorted(sum(shares, [])) == list(range(n))
-        teams[0]._talk = lambda *_, shares=shares: shares
+        teams[0]._collective = lambda *_, shares=shares: shares
         assert teams[0].gather(shares[0]) == list(range(n))
 
 

@@ -20,8 +20,9 @@ from taskadapter_lite.training.checkpoints import (
     training_checkpoints,
 )
 from taskadapter_lite.training.distributed import Team
+from taskadapter_lite.training.estimate import estimate_run
 from taskadapter_lite.training.loop import TrainConfig, train
-from taskadapter_lite.training.step import Learner
+from taskadapter_lite.training.step import Trainer
 
 
 def states_equal(one, other):
@@ -73,11 +74,11 @@ def test_clips_are_read_a_step_ahead_and_no_number_changes(changes):
     for workers in (0, 1):
         clips, model = Watched(), tiny_model()
         episodes = tiny_episodes(clips, 8)
-        learner = Learner(model, clips, episodes, dataclasses.replace(config, workers=workers), Team())
+        trainer = Trainer(model, clips, episodes, dataclasses.replace(config, workers=workers), Team())
         for step in range(4):
-            learner.step(range(2 * step, 2 * step + 2), learning_rate=0.01)
+            trainer.step(range(2 * step, 2 * step + 2), learning_rate=0.01)
             if workers and step < 3:
-                learner.reader._coming[2 * step + 3].result()  # has been asked for already
+                trainer.reader._coming[2 * step + 3].result()  # has been asked for already
             clips.steps += 1
         models.append(model)
         per_step = 2 * len(episodes[0].clips)
@@ -85,7 +86,7 @@ def test_clips_are_read_a_step_ahead_and_no_number_changes(changes):
         if workers:
             ahead = [steps for _, steps in clips.noted]
             assert ahead == [0] * 2 * per_step + [1] * per_step + [2] * per_step
-            assert not learner.reader._coming  # nothing is read that no step asks for
+            assert not trainer.reader._coming  # nothing is read that no step asks for
     assert states_equal(models[0].state_dict(), models[1].state_dict())
 
 
@@ -364,6 +365,66 @@ def test_refusals_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="can't write"):
         tiny_train(tmp_path / "file" / "run")
+
+
+def settings_of(model):
+    """All that a refusal must leave alone."""
+    return {
+        "scope": model.scope,
+        "trained_with": model.trained_with,
+        "devices": {name: p.device for name, p in model.named_parameters()},
+        "trainable": {name: p.requires_grad for name, p in model.named_parameters()},
+        "modes": {name: module.training for name, module in model.named_modules()},
+        "fused": [block.attn.fused_attn for block in model.backbone.blocks],
+    }
+
+
+REFUSED = {"scope": "joint", "trainable": "all", "precision": "bf16", "views": 0, "n_steps": 2, "episodes_per_step": 1}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "why", ["too few episodes", "class names", "validation", "folder", "another run", "a bad clip"]
+)
+def test_a_refusal_leaves_the_model_as_it_was(tmp_path, why, training):
+    class BrokenClips(ColouredClips):
+        def read(self, i, view=None):
+            raise ClipError(f"{i}.mp4", "is broken")
+
+    model, clips = tiny_model(scope="split").train(training), ColouredClips()
+    model.trained_with = {"metric": "euclidean", "aggregation": "per_shot", "temperature": 3.0}
+    for block in model.backbone.blocks:
+        block.attn.fused_attn = True
+    settings, weights = settings_of(model), {name: value.clone() for name, value in model.state_dict().items()}
+    arguments = {"config": tiny_config(**REFUSED), "progress": False}
+    if why == "too few episodes":
+        arguments["config"] = tiny_config(**REFUSED | {"n_steps": 100})
+    elif why == "class names":
+        arguments["text"] = TextFeatures(("something else",), torch.randn(1, 16), "made up")
+    elif why == "validation":
+        arguments["validation"] = (ColouredClips(seed=1), [])
+    elif why == "folder":
+        (tmp_path / "file").write_text("")
+        arguments["out"] = tmp_path / "file" / "run"
+    elif why == "another run":
+        train(tiny_model(), clips, tiny_episodes(clips), tiny_config(n_steps=2), out=tmp_path, progress=False)
+        arguments |= {"out": tmp_path, "resume": "auto"}
+    else:
+        clips = BrokenClips()
+    with pytest.raises((ValueError, OSError)):
+        train(model, clips, tiny_episodes(clips), **arguments)
+    assert settings_of(model) == settings
+    if why != "validation":  # which is looked at after the first steps
+        assert states_equal(model.state_dict(), weights)
+
+
+def test_an_estimate_leaves_the_model_as_it_was():
+    model, clips = tiny_model(scope="split"), ColouredClips()
+    settings, weights = settings_of(model), {name: value.clone() for name, value in model.state_dict().items()}
+    estimate = estimate_run(model, clips, tiny_episodes(clips), tiny_config(**REFUSED), 2)
+    assert estimate.n_steps == 2
+    assert settings_of(model) == settings
+    assert states_equal(model.state_dict(), weights)
 
 
 def test_another_run_is_not_continued_and_not_overwritten(tmp_path):
