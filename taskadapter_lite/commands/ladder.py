@@ -9,6 +9,13 @@ from taskadapter_lite.data.datasets import verify_bundled
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
 from taskadapter_lite.studies.ladder import RATES, RUNGS, Budget, ladder_table, load_results, run_rung, tune
+from taskadapter_lite.studies.which_attribute import RUNGS as TASK_RUNGS
+from taskadapter_lite.studies.which_attribute import (
+    TaskBudget,
+    load_which_attribute,
+    run_which_attribute,
+    which_attribute_table,
+)
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
 GROUPS = tuple(dict.fromkeys(rung.group for rung in RUNGS))
@@ -18,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `ladder`."""
     parser.add_argument(
         "--out", type=Path, default=Path("runs/ladder"), help="folder of results (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tasks",
+        choices=("plain", "which-attribute"),
+        default="plain",
+        help="which-attribute: constructed episodes in which only the support tells what counts; takes --out, --only, "
+        "--seeds and --table (default: plain)",
     )
     parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs of these names, or that hold these words")
@@ -55,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing, then print a table for each number of shots."""
+    if args.tasks == "which-attribute":
+        return run_tasks(args)
     if not args.table:
         verify_bundled()
         settings = (
@@ -80,6 +96,15 @@ def run(args: argparse.Namespace) -> int:
     results = list(load_results(args.out))
     for shots in sorted({result.metadata["shots"] for result in results}):
         print(f"\n5-way {shots}-shot\n\n{markdown_table(ladder_table(results, shots))}")
+    return 0
+
+
+def run_tasks(args: argparse.Namespace) -> int:
+    """The same for episodes with a rule each, on rendered clips of one frame."""
+    if not args.table:
+        chosen = [rung for rung in TASK_RUNGS if not args.only or any(word in rung.name for word in args.only)]
+        run_which_attribute(TaskBudget(), args.seeds, args.out, chosen)
+    print(markdown_table(which_attribute_table(list(load_which_attribute(args.out)))))
     return 0
 
 

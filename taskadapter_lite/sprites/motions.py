@@ -97,14 +97,16 @@ class Stage:
         draws: the clips' random numbers.
         n_frames: F; frame times are i / (F - 1).
         margin: places stay within [-margin, margin].
+        looks: "hue", "shape" and "texture" of the first thing, (B, 1) each, instead of drawn ones; the draws after it
+            stay what they are.
 
     Attributes:
         u: progress of the action, (B, F) in [0, 1]; starts late, ends early and eases at random.
         first, second: progress of its first and its second half.
     """
 
-    def __init__(self, draws: Draws, n_frames: int, margin: float = 0.72):
-        self.draws, self.margin = draws, margin
+    def __init__(self, draws: Draws, n_frames: int, margin: float = 0.72, looks: dict[str, Tensor] | None = None):
+        self.draws, self.margin, self._looks = draws, margin, looks
         time = torch.linspace(0, 1, n_frames, dtype=torch.float64, device=draws.keys.device)
         start, end = draws.uniform(0, 0.15), draws.uniform(0.85, 1)
         self.u = ramp(time, start, end) ** torch.exp(draws.uniform(-0.17, 0.17))
@@ -121,7 +123,7 @@ class Stage:
         hue = (d.integer(N_COLOURS) + d.uniform(-0.3, 0.3)) / N_COLOURS
         place = d.uniform(-0.6, 0.6, n=2)
         one = torch.ones_like(hue)
-        return Thing(
+        thing = Thing(
             shape=d.integer(N_SHAPES),
             texture=d.integer(N_TEXTURES),
             saturation=d.uniform(0.65, 1),
@@ -134,6 +136,8 @@ class Stage:
             opacity=one,
             flatness=one,
         )
+        looks, self._looks = self._looks or {}, None
+        return thing.copy(**looks)
 
     def glide(self, thing: Thing, u: Tensor, dx: float | Tensor, dy: float | Tensor) -> Thing:
         """Move ``thing`` by (dx, dy) while ``u`` goes from 0 to 1, starting where the whole way fits the image."""

@@ -35,6 +35,7 @@ def render_clips(
     size: int = 64,
     level: str = "plain",
     device: str | torch.device = "cpu",
+    looks: dict[str, Tensor] | None = None,
 ) -> Tensor:
     """Render clips of Something-Sprites.
 
@@ -48,6 +49,8 @@ def render_clips(
         size: height and width in pixels.
         level: ``"plain"``, or ``"cluttered"``: one to three things that stand still, an occluder, a shakier camera.
         device: where to render.
+        looks: any of "hue" (B,) in turns, "shape" and "texture" (B,) int64 numbers in `SHAPES` and `TEXTURES`: what
+            the first thing of each clip looks like, instead of drawn at random.
 
     Returns:
         uint8 (B, F, 3, size, size), RGB.
@@ -70,7 +73,8 @@ def render_clips(
         rows = torch.tensor([i for i, n in enumerate(names) if n == name], device=device)
         for chunk in rows.split(_CHUNK):
             keys = clip_keys(name, indices[chunk], seed)
-            clips[chunk] = _render(name, keys, n_frames, size, level)
+            own = {key: values[chunk, None].to(device) for key, values in (looks or {}).items()}
+            clips[chunk] = _render(name, keys, n_frames, size, level, own)
     return clips
 
 
@@ -80,13 +84,13 @@ def clip_keys(name: str, indices: Tensor, seed: int) -> Tensor:
     return mix(class_key + indices * _GOLDEN)
 
 
-def _render(name: str, keys: Tensor, n_frames: int, size: int, level: str) -> Tensor:
+def _render(name: str, keys: Tensor, n_frames: int, size: int, level: str, looks: dict[str, Tensor]) -> Tensor:
     draws = Draws(keys)
     cluttered = level == "cluttered"
     canvas = _background(draws, size).expand(-1, n_frames, -1, -1).clone()
     step = (0.03 if cluttered else 0.01) * (draws.uniform(-1, 1, n_frames) + draws.uniform(-1, 1, n_frames))
     shake_x, shake_y = step.cumsum(1), (draws.uniform(-1, 1, n_frames) * step.abs()).cumsum(1)
-    stage = Stage(draws, n_frames)
+    stage = Stage(draws, n_frames, looks=looks)
     things = ACTIONS[name].program(stage)
     if cluttered:
         things = [*_bystanders(stage), *things, _occluder(stage)]

@@ -1,0 +1,214 @@
+"""Rendered clips with known attributes -> episodes whose support alone tells which attribute counts.
+
+Constructed data. In each episode one attribute counts, its rule: action, colour or form. It takes another value in each
+class, while every other attribute takes only two values over the whole support. A query has its class's value of the
+attribute that counts; of the others it has the value that its own class does *not* show. So whatever a fixed metric
+gives to one attribute misleads it in the episodes of another rule: with R equally frequent rules, no fixed weighting of
+the true attributes is right in more than 1 / R of the episodes. This is the setting of Flexible Few-Shot Learning
+(Ren, Triantafillou et al., 2020), on video and with values that training never showed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+import numpy as np
+import torch
+
+from taskadapter_lite.data.clips import sample_frames
+from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.episodes import Episode, EpisodeSpec
+from taskadapter_lite.sprites.actions import ACTIONS
+from taskadapter_lite.sprites.motions import Draws, Stage
+from taskadapter_lite.sprites.render import SHAPES, TEXTURES, render_clips
+
+ATTRIBUTES = ("action", "colour", "form")
+N_HUES = 14  # colours of each part, evenly spread; those of the other parts lie between them
+_SHIFT = {"train": 0, "val": 1, "test": 2}  # in thirds of the way to the next hue
+_FORMS = {"train": range(4), "val": range(4, 6), "test": range(6, 8)}  # by (shape + 2 texture) modulo 8
+
+
+class AttributeClips(LabelledClips):
+    """One thing that acts, for every combination of an action, a colour and a form, rendered when asked for.
+
+    Clip i depends on (seed, i) alone. No colour, form or action of one part occurs in another part.
+
+    Args:
+        part: "train", "val" or "test".
+        n_draws: clips of each combination; place, size, background and camera differ.
+        n_actions: take the first so many actions of the part, or None for all of them.
+        T: frames a clip, chosen among 16 rendered ones.
+        seed: seed of the renderer and of the views.
+        size: height and width in pixels.
+
+    Attributes:
+        values: (number of clips, 3) int64, the value of each attribute of each clip, in the order of `ATTRIBUTES`.
+        labels: the clip's colour; episodes make classes of their own.
+        class_names: the names of all values, attribute after attribute; `offsets` says where each attribute starts.
+
+    Raises:
+        ValueError: an unknown part, or a number below 1.
+    """
+
+    def __init__(
+        self, part: str, n_draws: int = 1, n_actions: int | None = None, T: int = 8, seed: int = 0, size: int = 64
+    ) -> None:
+        if part not in _SHIFT:
+            raise ValueError(f'part is "train", "val" or "test", not {part!r}')
+        if n_draws < 1 or (n_actions is not None and n_actions < 1):
+            raise ValueError(f"n_draws is {n_draws} and n_actions {n_actions}; each must be at least 1")
+        self.actions = _actions(part)[:n_actions]
+        self.hues = [(3 * k + _SHIFT[part]) / (3 * N_HUES) for k in range(N_HUES)]
+        self.forms = [(s, t) for s in range(8) for t in range(4) if (s + 2 * t) % 8 in _FORMS[part]]
+        sizes = (len(self.actions), len(self.hues), len(self.forms))
+        grid = torch.cartesian_prod(*(torch.arange(n) for n in sizes))
+        self.values, self.sizes = grid.repeat_interleave(n_draws, dim=0), sizes
+        self.n_draws, self.size, self.n_frames = n_draws, size, 16
+        self.offsets = (0, sizes[0], sizes[0] + sizes[1])
+        names = [*self.actions, *(f"colour at {360 * hue:.0f} degrees" for hue in self.hues)]
+        names += [f"{SHAPES[s]}, {TEXTURES[t]}" for s, t in self.forms]
+        recipe = f"which attribute {part} {size} seed {seed}"
+        labels = (self.values[:, 1] + self.offsets[1]).tolist()
+        super().__init__([f"{recipe}/{i}" for i in range(len(labels))], labels, names, T, seed)
+
+    def find(self, values: Sequence[int], draw: int) -> int:
+        """Number of the clip with these values of action, colour and form."""
+        action, hue, form = values
+        return ((action * self.sizes[1] + hue) * self.sizes[2] + form) * self.n_draws + draw
+
+    def read(self, i: int, view: int | None = None) -> torch.Tensor:
+        return self.read_batch([i], None if view is None else [view])[0]
+
+    def read_batch(self, indices: Iterable[int], views: Sequence[int] | None = None) -> torch.Tensor:
+        indices = [int(i) for i in indices]
+        action, hue, form = self.values[indices].T
+        looks = {
+            "hue": torch.tensor(self.hues, dtype=torch.float64)[hue],
+            "shape": torch.tensor([s for s, _ in self.forms])[form],
+            "texture": torch.tensor([t for _, t in self.forms])[form],
+        }
+        names = [self.actions[a] for a in action.tolist()]
+        videos = render_clips(names, indices, self.seed, self.n_frames, self.size, looks=looks)
+        chosen = [self._choose(i, None if views is None else int(views[j])) for j, i in enumerate(indices)]
+        return torch.stack([video[frames] for video, frames in zip(videos, chosen, strict=True)])
+
+    def _choose(self, i: int, view: int | None) -> torch.Tensor:
+        if view is None:
+            return sample_frames(self.n_frames, self.T)
+        return sample_frames(self.n_frames, self.T, "random", self.view_generator(i, view))
+
+
+class AttributeEpisodes(Sequence[Episode]):
+    """Episodes of `AttributeClips` with a rule each; episode i depends on (seed, i) alone.
+
+    Args:
+        clips: where the values of each clip are known.
+        spec: size of an episode; queries are balanced.
+        n_episodes: length of the list.
+        seed: 0 or above.
+        rules: the attributes that may count; attributes that are no rule take one value in the whole episode.
+        mix: share of episodes whose rule is drawn from all rules evenly; the others have the first rule. 0 is plain
+            few-shot learning, 1 makes every rule equally frequent.
+
+    Raises:
+        ValueError: an unknown rule, a share outside [0, 1], or more classes than an attribute has values.
+    """
+
+    def __init__(
+        self,
+        clips: AttributeClips,
+        spec: EpisodeSpec,
+        n_episodes: int,
+        seed: int,
+        rules: Sequence[str] = ("colour", "form"),
+        mix: float = 1.0,
+    ) -> None:
+        if unknown := [rule for rule in rules if rule not in ATTRIBUTES]:
+            raise ValueError(f"rule {unknown[0]!r} is none of {', '.join(ATTRIBUTES)}")
+        if not rules or not 0 <= mix <= 1:
+            raise ValueError(
+                f"rules is {tuple(rules)} and mix {mix}; at least one rule and a share in [0, 1] are needed"
+            )
+        if n_episodes < 1 or seed < 0:
+            raise ValueError(f"n_episodes is {n_episodes} and seed {seed}; they must be at least 1 and 0")
+        if spec.query_alpha is not None:
+            raise ValueError(f"query_alpha is {spec.query_alpha}; episodes with a rule have balanced queries (None)")
+        for rule in rules:
+            if (found := clips.sizes[ATTRIBUTES.index(rule)]) < spec.n_way:
+                raise ValueError(f"n_way is {spec.n_way}, but {rule} has {found} values here")
+        self.clips, self.spec, self.n_episodes, self.seed = clips, spec, n_episodes, seed
+        self.rules, self.mix = tuple(rules), mix
+
+    def __len__(self) -> int:
+        return self.n_episodes
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[i] for i in range(self.n_episodes))
+
+    @overload
+    def __getitem__(self, i: int) -> Episode: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Episode]: ...
+    def __getitem__(self, i: int | slice) -> Episode | list[Episode]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(self.n_episodes))]
+        if not -self.n_episodes <= i < self.n_episodes:
+            raise IndexError(f"episode {i} of a list of {self.n_episodes}")
+        rng = np.random.default_rng((self.seed, i % self.n_episodes))
+        rule = ATTRIBUTES.index(self._rule(rng))
+        support, query = self._values(rng, rule)  # (n_way, 3) each
+        n_way, k_shot, n_query = self.spec.n_way, self.spec.k_shot, self.spec.n_query
+        drawn: set[int] = set()
+        support_clips = [self._draw(rng, values, drawn) for values in support for _ in range(k_shot)]
+        query_clips = [self._draw(rng, values, drawn) for values in query for _ in range(n_query)]
+        labels = torch.arange(n_way)
+        return Episode(
+            support=torch.tensor(support_clips),
+            query=torch.tensor(query_clips),
+            support_labels=labels.repeat_interleave(k_shot),
+            query_labels=labels.repeat_interleave(n_query),
+            classes=torch.from_numpy(support[:, rule] + self.clips.offsets[rule]),
+        )
+
+    def rule_of(self, i: int) -> str:
+        """The attribute that counts in episode i."""
+        return self._rule(np.random.default_rng((self.seed, i % self.n_episodes)))
+
+    def _rule(self, rng: np.random.Generator) -> str:
+        drawn = self.rules[int(rng.integers(len(self.rules)))]
+        return drawn if rng.random() < self.mix else self.rules[0]
+
+    def _values(self, rng: np.random.Generator, rule: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values of support and query of each class, (n_way, 3) each."""
+        n_way = self.spec.n_way
+        support = np.zeros((n_way, 3), dtype=np.int64)
+        query = support.copy()
+        for attribute, size in enumerate(self.clips.sizes):
+            values = rng.permutation(size)
+            sides = rng.permutation(np.arange(n_way) % 2)  # which of two values a class shows
+            if attribute == rule:
+                support[:, attribute] = query[:, attribute] = values[:n_way]
+            elif ATTRIBUTES[attribute] in self.rules:
+                support[:, attribute], query[:, attribute] = values[sides], values[1 - sides]
+            else:
+                support[:, attribute] = query[:, attribute] = values[0]
+        return support, query
+
+    def _draw(self, rng: np.random.Generator, values: np.ndarray, drawn: set[int]) -> int:
+        """A clip with these values that is not in the episode yet."""
+        for draw in rng.permutation(self.clips.n_draws).tolist():
+            if (clip := self.clips.find(values.tolist(), draw)) not in drawn:
+                drawn.add(clip)
+                return clip
+        raise ValueError(
+            f"n_draws is {self.clips.n_draws}, but {max(self.spec.k_shot, self.spec.n_query)} clips of one combination "
+            "are needed: an episode never holds a clip twice"
+        )
+
+
+def _actions(part: str) -> list[str]:
+    """Actions of one thing that keep its colour, in the order of `ACTIONS`."""
+    found = [name for name, action in ACTIONS.items() if action.split == part and "colour" not in name]
+    keys = torch.zeros(1, dtype=torch.int64)
+    return [name for name in found if len(ACTIONS[name].program(Stage(Draws(keys), 2))) == 1]
