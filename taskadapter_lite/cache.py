@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.files import write_json
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.saving import write_json
 
 CACHE_FORMAT = 1
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskadapter_lite.saving import write_json
+from taskadapter_lite.files import write_json
 
 EPISODES_FORMAT = 1
 

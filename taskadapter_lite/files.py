@@ -1,11 +1,12 @@
-"""What comes with the library: where it lies, and whether it is intact."""
+"""Files: what comes with the library and whether it is intact, and writing a file whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -73,3 +74,35 @@ def _links_in(folder: Path) -> set[str]:
         return set()
     with os.scandir(folder) as entries:
         return {entry.name for entry in entries if entry.is_symlink()}
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` to write to; at the end it becomes `path` in one step, or goes when the writing fails.
+
+    A reader finds the old file or the whole new one, never a part, also after a power cut.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        with open(beside, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, content: bytes | str) -> None:
+    """Write a file in one step, text as UTF-8, and the folders that it lies in."""
+    with whole_file(path) as beside:
+        beside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+
+
+def write_json(path: str | Path, data: dict, indent: int | None = None) -> None:
+    """Write JSON in one step: compact, or for people with `indent`, a last newline and letters as they are."""
+    if indent is None:
+        write_whole(path, json.dumps(data, separators=(",", ":")))
+    else:
+        write_whole(path, json.dumps(data, indent=indent, ensure_ascii=False) + "\n")

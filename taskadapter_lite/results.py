@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from taskadapter_lite.files import write_json
 from taskadapter_lite.intervals import accuracy_interval, class_interval, text_interval
 from taskadapter_lite.provenance import environment, peak_memory
-from taskadapter_lite.saving import write_json
 
 __all__ = [
     "RunResult",

@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from taskadapter_lite.files import whole_file
+
 PROMPT = "a photo of action about {}"
 TEXT_FORMAT = "taskadapter_lite text features 1"
 FUSIONS = ("product", "log_probabilities")
@@ -63,7 +65,8 @@ class TextFeatures:
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file with model, prompt and names beside the features."""
         about = {**self.source, "class_names": json.dumps(self.class_names), "format": TEXT_FORMAT}
-        save_file({"features": self.features.float().contiguous()}, path, metadata=about)
+        with whole_file(path) as beside:
+            save_file({"features": self.features.float().contiguous()}, beside, metadata=about)
 
     @classmethod
     def load(cls, path: str | Path, model: str | None = None, prompt: str | None = None) -> TextFeatures:

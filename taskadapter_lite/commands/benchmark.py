@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import torch
 
 from taskadapter_lite import figures
+from taskadapter_lite.files import write_json
 from taskadapter_lite.provenance import environment
-from taskadapter_lite.saving import write_json
 from taskadapter_lite.sprites.actions import ACTIONS
 from taskadapter_lite.sprites.export import slug, write_mp4
 from taskadapter_lite.sprites.render import render_clips

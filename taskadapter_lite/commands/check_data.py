@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from taskadapter_lite.data.checking import Report, check_dataset
 from taskadapter_lite.data.public import published_datasets, published_split
+from taskadapter_lite.files import write_json
 
 HELP = "compare a data set on disk with its published split, and read every clip once"
 SHOWN = 5  # entries of each kind of finding on screen; the report file has all
@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
     report = check_dataset(
         args.root, args.dataset, args.list, args.frames, args.min_clips, args.quick, args.allow_outside
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(target, asdict(report), indent=1)
     print(summary(report))
     print(f"report: {target}")
     return 1 if report.problems else 0

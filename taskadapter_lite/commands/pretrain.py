@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,8 +13,8 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from taskadapter_lite.backbone import BUNDLED, load_backbone
+from taskadapter_lite.files import whole_file, write_json
 from taskadapter_lite.results import environment
-from taskadapter_lite.saving import write_json
 from taskadapter_lite.studies.pretraining import PretrainConfig, build, pretrain
 from taskadapter_lite.studies.probes import linear_probes
 
@@ -98,12 +97,10 @@ def file_stem(config: PretrainConfig) -> str:
 
 
 def save_weights(vit: VisionTransformer, config: PretrainConfig, folder: Path) -> None:
-    """Half-precision weights, written beside and renamed, so that the old file stays whole until the new one is."""
+    """Half-precision weights; the old file stays whole until the new one is."""
     state = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in vit.state_dict().items()}
-    path = folder / f"{file_stem(config)}.safetensors"
-    beside = path.with_name(f"{path.name}.part")
-    save_file(state, beside)
-    os.replace(beside, path)
+    with whole_file(folder / f"{file_stem(config)}.safetensors") as beside:
+        save_file(state, beside)
 
 
 def write_report(
@@ -120,5 +117,5 @@ def write_report(
         "probes": linear_probes(vit),
         "history": history[:: max(1, len(history) // 50)],
     }
-    (folder / f"{file_stem(config)}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / f"{file_stem(config)}.json", report, indent=1)
     return report

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from taskadapter_lite.data.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from taskadapter_lite.episodes import loose_name
+from taskadapter_lite.files import write_json
 
 PARTS = ("train", "val", "test")
 _SPLITS = Path(__file__).with_name("splits.json")
@@ -168,7 +169,7 @@ def split_classes(class_names: Sequence[str], seed: int = 0, shares: Sequence[fl
 def save_split(path: str | Path, split: dict[str, list[str]], seed: int | None = None) -> None:
     """Write a split of classes as JSON, to be committed beside results."""
     content = {"format": 1, "seed": seed, "classes": split}
-    Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, content, indent=1)
 
 
 def load_split(path: str | Path) -> dict[str, list[str]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 from torch import Tensor
 
+from taskadapter_lite.files import write_whole
+
 LICENCE = "MIT, like the code that rendered them"
 FRAMES_PER_SECOND = 8
 
@@ -50,8 +52,7 @@ def update_manifest(folder: Path, **changes) -> None:
         manifest |= json.loads(path.read_text(encoding="utf-8"))
     manifest |= changes
     lines = [f"{json.dumps(key)}: {_json_lines(value)}" for key, value in manifest.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _json_lines(value: object) -> str:
