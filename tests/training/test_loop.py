@@ -447,6 +447,61 @@ def test_another_run_is_not_continued_and_not_overwritten(tmp_path):
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+OTHER_SETTINGS = {
+    "optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.5, "momentum": 0.5, "schedule": "constant",
+    "warmup_steps": 1, "n_steps": 2, "episodes_per_step": 1, "views": 3, "scope": "joint", "trainable": "all",
+    "metric": "euclidean", "aggregation": "per_shot", "temperature": 3.0, "learn_temperature": False, "fusion": "log_probabilities",
+    "auxiliary_weight": 0.1, "clip_norm": None, "precision": "bf16", "validation_every": 1, "log_every": 1, "seed": 9,
+    "time_limit_s": 1e6, "checkpoint_every": 1, "workers": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_of_three_steps(tmp_path_factory):
+    """The folder of a run of three steps."""
+    folder = tmp_path_factory.mktemp("three")
+    clips = ColouredClips()
+    train(tiny_model(), clips, tiny_episodes(clips), tiny_config(n_steps=3), out=folder, progress=False)
+    return folder
+
+
+def continue_run(folder, model=None, config=None, text=None):
+    clips, model = ColouredClips(), tiny_model() if model is None else model
+    path = training_checkpoints(folder)[-1]
+    return train(
+        model, clips, tiny_episodes(clips), config or tiny_config(n_steps=3), None, path, text=text, progress=False
+    )
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainConfig)])
+def test_a_run_goes_on_with_its_own_settings_alone(run_of_three_steps, name):
+    config = tiny_config(**{"n_steps": 3, name: OTHER_SETTINGS[name]})
+    assert getattr(config, name) != getattr(tiny_config(n_steps=3), name)
+    if name in ("time_limit_s", "checkpoint_every", "workers"):
+        assert continue_run(run_of_three_steps, config=config).history[-1]["step"] == 3
+    else:
+        with pytest.raises(CheckpointError, match=f"another run: its {name} is"):
+            continue_run(run_of_three_steps, config=config)
+
+
+def test_a_run_goes_on_with_its_own_scope_and_text_alone(run_of_three_steps, tmp_path):
+    """Also where they are the model's and the call's, not the configuration's."""
+    with pytest.raises(CheckpointError, match="its scope is 'inductive', here it is 'joint'"):
+        continue_run(run_of_three_steps, tiny_model(scope="joint"))
+    names = ColouredClips().class_names
+    text, other = (TextFeatures(tuple(names), torch.ones(6, 16), source) for source in ("made up", "other"))
+    with pytest.raises(CheckpointError, match="its text is None, here it is .*'made up'"):
+        continue_run(run_of_three_steps, text=text)
+    clips = ColouredClips()
+    whole = {"out": tmp_path, "text": text, "progress": False}
+    train(tiny_model(), clips, tiny_episodes(clips), tiny_config(n_steps=3), **whole)
+    with pytest.raises(CheckpointError, match="its text is .*'made up'.*, here it is .*'other'"):
+        continue_run(tmp_path, text=other)
+    with pytest.raises(CheckpointError, match="its text is .*'made up'.*, here it is None"):
+        continue_run(tmp_path)
+    assert continue_run(tmp_path, text=text).history[-1]["step"] == 3
+
+
 def test_a_time_limit_ends_the_schedule_early():
     _, result = tiny_train(n_steps=5000, time_limit_s=0.5, validation_every=0)
     assert 1 <= result.history[-1]["step"] < 5000
