@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dis
-import importlib
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from taskadapter_lite import __version__
+from taskadapter_lite.commands import VERBS, build_parser, program
 
 PACKAGE = Path(__file__).parent
-VERBS = tuple(sorted(p.stem for p in (PACKAGE / "commands").glob("[a-z]*.py")))
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where the help is."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-def program() -> str:
-    """How the command line was called."""
-    name = Path(sys.argv[0]).stem
-    return name if name == "taskadapter-lite" else "python -m taskadapter_lite"
-
-
-def build_parser(*wanted: str) -> argparse.ArgumentParser:
-    """The parser; only the wanted verbs' modules are imported, so that the help of one comes quickly."""
-    parser = Parser(prog=program(), description="Task-Adapter: few-shot action recognition.")
-    parser.add_argument("--version", action="version", version=f"taskadapter_lite {__version__}")
-    parser.add_argument("--traceback", action="store_true", help="on an error, show where it arose")
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name in VERBS:
-        if name in wanted:
-            command = importlib.import_module(f"taskadapter_lite.commands.{name}")
-            sub = subparsers.add_parser(
-                name.replace("_", "-"), help=command.HELP, description=command.HELP.capitalize() + "."
-            )
-            command.add_arguments(sub)
-            sub.set_defaults(run=command.run)
-        else:
-            subparsers.add_parser(name.replace("_", "-"))
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

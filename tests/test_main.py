@@ -1,5 +1,6 @@
 """The command line: every verb has help, and every mistake gives one line and status 2."""
 
+import argparse
 import importlib
 import json
 import re
@@ -13,6 +14,7 @@ import pytest
 import taskadapter_lite as ta
 from taskadapter_lite import __main__ as main_module
 from taskadapter_lite.__main__ import VERBS, main
+from taskadapter_lite.commands import build_parser
 from taskadapter_lite.files import data_dir
 
 
@@ -129,6 +131,40 @@ def test_the_console_script_is_the_same_command_line(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [started_as])
         assert main(["compare", "none.json"]) == 2
         assert capsys.readouterr().err.startswith(f"{called} compare: ")
+
+
+WITH_DEVICE = ("attention", "benchmark", "demo", "evaluate", "experiment", "ladder", "leak", "pretrain", "train")
+
+
+@pytest.mark.parametrize("verb", WITH_DEVICE)
+def test_a_device_that_is_not_there_is_one_line_everywhere(verb, capsys):
+    for name in ("gpu", "cuda:99", "meta", "cpu and gpu"):
+        with pytest.raises(SystemExit) as exit_:
+            main([verb, "--device", name])
+        assert exit_.value.code == 2
+        said = capsys.readouterr().err.strip()
+        assert f"device {name!r} can't be used here" in said
+        assert len(said.splitlines()) == 1
+
+
+def options_of(verb: str) -> dict[str, argparse.Action]:
+    groups = build_parser(verb)._subparsers._group_actions[0].choices
+    return {name: action for action in groups[verb.replace("_", "-")]._actions for name in action.option_strings}
+
+
+def test_one_name_for_one_thing():
+    """No verb has another word for what the others call --k-shot, --n-way, --n-query, --n-steps, --n-episodes."""
+    found = {verb: options_of(verb) for verb in VERBS}
+    other_words = {"--shots", "--shot", "--way", "--ways", "--steps", "--episodes", "--test-episodes", "--split"}
+    assert {verb: set(options) & other_words for verb, options in found.items() if set(options) & other_words} == {}
+    assert {verb for verb, options in found.items() if "--device" in options} == set(WITH_DEVICE)
+    for verb in WITH_DEVICE:
+        assert found[verb]["--device"].help == found["train"]["--device"].help
+        assert found[verb]["--device"].default is None
+    for verb in ("evaluate", "episodes"):
+        assert list(found[verb]["--part"].choices) == ["train", "val", "test"]
+    for verb in ("train", "evaluate", "episodes"):
+        assert {"--k-shot", "--n-way", "--n-query", "--episode-seed"} <= set(found[verb])
 
 
 @pytest.fixture

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from torch import Tensor
 
 from taskadapter_lite import figures
-from taskadapter_lite.attention import record_attention
+from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.data.datasets import bundled_clips
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, load_episodes
 from taskadapter_lite.files import data_dir
+from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.prediction import Prediction, predict
 from taskadapter_lite.training.checkpoints import load_model
 
 HELP = "draw what a query video attends to in the support videos"
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapters", nargs="?", type=Path, help="file of adapters (default: the bundled ones)")
     parser.add_argument("--episode", type=int, help="of the saved 1-shot test list (default: the first one got right)")
     parser.add_argument("--block", type=int, help="counted from 0 in the backbone (default: the last but one)")
+    add_device_argument(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("runs/cross_video_attention.png"), help="(default: %(default)s)"
     )
@@ -33,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
-    model, clips = load_model(args.adapters or data_dir() / "task_adapter.safetensors"), bundled_clips("test")
+    model = load_model(args.adapters or data_dir() / "task_adapter.safetensors").to(chosen_device(args))
+    clips = bundled_clips("test")
     episodes = load_episodes(data_dir() / "episodes" / "test_5way_1shot.json", clips)
     if args.episode is not None and not 0 <= args.episode < len(episodes):
         raise ValueError(f"--episode is {args.episode}, but the list holds episodes 0 to {len(episodes) - 1}")
@@ -45,20 +48,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@torch.no_grad()
 def first_right(model: TaskAdapterViT, clips: LabelledClips, episodes: list[Episode]) -> Episode:
-    """The first 1-shot episode whose first query the model gets right (the first one if none is)."""
+    """The first episode whose first query the model gets right (the first one if none is)."""
     for episode in episodes:
-        features = model(read(model, clips, episode), len(episode.support)).mean(1)
-        scores = torch.cosine_similarity(features[: len(episode.support)], features[len(episode.support)], dim=-1)
-        if int(scores.argmax()) == int(episode.query_labels[0]):
+        if int(answer(model, clips, episode).labels[0]) == int(episode.query_labels[0]):
             return episode
     return episodes[0]
 
 
-def read(model: TaskAdapterViT, clips: LabelledClips, episode: Episode) -> Tensor:
-    """Clips of an episode, on the model's device."""
-    return clips.read_batch(episode.clips).to(next(model.parameters()).device)
+def answer(model: TaskAdapterViT, clips: LabelledClips, episode: Episode) -> Prediction:
+    """What the model says of an episode's queries, by the metric that it was trained with (cosine where unknown)."""
+    metric = (model.trained_with or {}).get("metric", "cosine")
+    support, query = clips.read_batch(episode.clips).tensor_split([len(episode.support)])
+    metric = "cosine" if METRICS[metric].has_parameters else metric
+    return predict(model, support, episode.support_labels, query, metric)
 
 
 def draw_attention(
@@ -69,17 +72,19 @@ def draw_attention(
     Raises:
         ValueError: the model has no task attention, or the block is not adapted.
     """
-    frames, n_support = read(model, clips, episode), len(episode.support)
-    if "task" not in model.config["axes"]:
+    weights = answer(model, clips, episode).weights
+    if not weights:
         raise ValueError("these adapters have no task attention, so there is nothing to draw across videos")
-    block = sorted(map(int, model.adapted))[-2:][0] if block is None else block
-    with torch.no_grad(), record_attention(model, blocks=[block], axes=["task"]) as record:
-        model(frames, n_support)
+    block = sorted(weights)[-2:][0] if block is None else block
+    if block not in weights:
+        raise ValueError(f"block is {block}, but task attention is in blocks {', '.join(map(str, sorted(weights)))}")
     names = [clips.class_names[c] for c in episode.classes]
     labels = torch.cat([episode.support_labels, episode.query_labels])
     title = f"Task attention of block {block}: what one query sees in the support videos"
     figure = plt.figure(figsize=(10, 8))
-    weights = record.weights["task"][block].cpu()
-    figures.plot_cross_video_attention(weights, frames.cpu(), labels, names, n_support, title=title, figure=figure)
+    frames, n_support = clips.read_batch(episode.clips).cpu(), len(episode.support)
+    figures.plot_cross_video_attention(
+        weights[block].cpu(), frames, labels, names, n_support, title=title, figure=figure
+    )
     figure.savefig(out, bbox_inches="tight")
     plt.close(figure)

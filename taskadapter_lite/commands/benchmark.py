@@ -8,8 +8,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.figure import Figure
 
 from taskadapter_lite import figures
+from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.files import write_json
 from taskadapter_lite.provenance import environment
 from taskadapter_lite.sprites.actions import ACTIONS
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="rounds after a warm-up (default: %(default)s)")
     parser.add_argument("--no-bf16", action="store_true", help="leave bf16 out (slow on CPUs without its instructions)")
     parser.add_argument("--compile", action="store_true", help="add torch.compile (minutes of compiling)")
-    parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
+    add_device_argument(parser)
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
 
 
@@ -46,14 +48,15 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    ways = ladder_of_switches(args.episodes_per_step, args.compile, not args.no_bf16, args.device)
-    report = {**environment(args.device), "threads": torch.get_num_threads(), "repeats": args.repeats, "runs": []}
+    device = str(chosen_device(args))
+    ways = ladder_of_switches(args.episodes_per_step, args.compile, not args.no_bf16, device)
+    report = {**environment(device), "threads": torch.get_num_threads(), "repeats": args.repeats, "runs": []}
     with tempfile.TemporaryDirectory() as folder:
         write_clips(Path(folder), args.size, n=args.n_way * (max(args.k_shot) + 1))
         for depth in args.depth:
             for k_shot in args.k_shot:
                 shape = {"n_way": args.n_way, "k_shot": k_shot, "T": args.frames}
-                workload = Workload(args.backbone, args.size, depth, device=args.device, **shape)
+                workload = Workload(args.backbone, args.size, depth, device=device, **shape)
                 report["runs"].append(run_benchmark(workload, Path(folder), ways, args.repeats))
                 print(table(report["runs"][-1]), flush=True)
                 write_json(args.out / "benchmark.json", report)  # a run that is stopped keeps what it has
@@ -89,8 +92,8 @@ def table(found: dict) -> str:
         )
     lines.append("evaluating 1,000 episodes of 2,400 test clips, from the above (s):")
     for row in found["rows"]:
-        first, spent = (evaluation_seconds(one, w) for one in (found["rows"][0], row))
-        lines.append(f"{row['name']:<28} {spent:>9.0f} {first / spent:>16.1f}")
+        first, own = (evaluation_seconds(one, w) for one in (found["rows"][0], row))
+        lines.append(f"{row['name']:<28} {own:>9.0f} {first / own:>16.1f}")
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found["decoding"].items())
     lines.append(f"frames read a second: {rates}")
     lines.append(f"the matrix products of the last way's step alone: {found['matmul_seconds']:.3f} s; all per episode")
@@ -101,8 +104,9 @@ def draw(found: dict, out: Path) -> None:
     """The waterfall of training steps."""
     figures.use_style()
     w, ratios = found["workload"], [row["ratios"]["train"] for row in found["rows"]]
-    columns = [[ratio[key] for ratio in ratios] for key in ("median", "least", "largest")]
-    ax = figures.plot_speedups([row["name"] for row in found["rows"]], *columns)
+    medians, lows, highs = ([ratio[key] for ratio in ratios] for key in ("median", "least", "largest"))
+    ax = figures.plot_speedups([row["name"] for row in found["rows"]], medians, lows, highs)
     ax.set_title(f"{w['backbone']}, L = {w['depth']}, {w['k_shot']}-shot, {w['device']}")
+    assert isinstance(ax.figure, Figure)  # its own, not a part of another
     ax.figure.savefig(out / f"benchmark_L{w['depth']}_{w['k_shot']}shot.png", bbox_inches="tight")
     plt.close(ax.figure)

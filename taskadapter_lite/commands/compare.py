@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from taskadapter_lite.results import RunResult, comparison_table, markdown_table
 
@@ -40,4 +41,5 @@ def _draw(table: pd.DataFrame, n_way: int | None, path: Path) -> None:
     use_style()
     episodes, means, half_widths = int(table["episodes"][0]), table["mean"] / 100, table["ci95"] / 100
     ax = plot_ladder(table["name"].tolist(), means, half_widths, episodes, chance=1 / n_way if n_way else None)
+    assert isinstance(ax.figure, Figure)  # its own, not a part of another
     ax.figure.savefig(path, bbox_inches="tight")

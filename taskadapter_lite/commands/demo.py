@@ -11,6 +11,7 @@ import torch
 
 from taskadapter_lite import figures
 from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.commands.attention import draw_attention, first_right
 from taskadapter_lite.data.datasets import bundled_clips, data_dir, verify_bundled
 from taskadapter_lite.data.labelled import LabelledClips
@@ -32,7 +33,7 @@ METRIC = "otam"  # keeps the order of the frames; the paper's mean over time los
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `demo`."""
     parser.add_argument("--seed", type=int, default=0, help="of training: its episodes, views and start (default: 0)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps ... (default: %(default)s)")
+    add_device_argument(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="folder to write into (default: %(default)s)"
     )
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, train, evaluate, draw, and say where everything is."""
-    device = checked_device(args.device)
+    device = chosen_device(args)
     args.out.mkdir(parents=True, exist_ok=True)
     verify_bundled()
     start = time.monotonic()
@@ -65,16 +66,6 @@ def run(args: argparse.Namespace) -> int:
     print(table(RunResult.load(args.out / "result.json")))
     say_where(args.out, time.monotonic() - start)
     return 0
-
-
-def checked_device(name: str) -> torch.device:
-    """The device, or one sentence on why there is none."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise ValueError(f"device {name!r} can't be used here; try --device cpu") from None
-    return device
 
 
 def new_model(seed: int, device: torch.device) -> TaskAdapterViT:
@@ -163,7 +154,7 @@ def draw(results: list[RunResult], model: TaskAdapterViT, clips: LabelledClips, 
     for ax, shots in zip(axes, SHOTS, strict=True):
         rows = [result for result in results if result.metadata["shots"] == shots]
         means, halves = zip(*(accuracy_interval(result.accuracies) for result in rows), strict=True)
-        names = [method_name(result.metadata["method"], result.metric) for result in rows]
+        names = [method_name(result.metadata["method"], str(result.metric)) for result in rows]
         figures.plot_ladder(names, means, halves, len(rows[0].accuracies), 0.2, highlight=names[-1:], ax=ax)
         ax.set_title(f"5-way {shots}-shot, unseen classes")
     figure.savefig(out / "ladder.png", bbox_inches="tight")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_clips
+from taskadapter_lite.commands._options import (
+    add_data_arguments,
+    add_episode_arguments,
+    add_part_argument,
+    episode_spec,
+    open_clips,
+)
 from taskadapter_lite.episodes import EpisodeSampler, save_episodes
 
 HELP = "draw a fixed list of episodes and save it"
@@ -14,13 +20,11 @@ HELP = "draw a fixed list of episodes and save it"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `episodes`."""
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--part", choices=("train", "val", "test"), default="test", help="(default: %(default)s)")
-    parser.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: %(default)s)")
-    parser.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: %(default)s)")
-    parser.add_argument("--n-query", type=int, default=1, help="query clips a class (default: %(default)s)")
-    parser.add_argument("--n-episodes", type=int, default=2000, help="(default: %(default)s)")
-    parser.add_argument("--episode-seed", type=int, default=2024, help="(default: %(default)s)")
     add_data_arguments(parser)
+    add_part_argument(parser)
+    episodes = parser.add_argument_group("episodes")
+    add_episode_arguments(episodes, n_query=1, seed=2024)
+    episodes.add_argument("--n-episodes", type=int, default=2000, help="how many (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,7 +10,16 @@ import torch
 
 from taskadapter_lite.adapters import SCOPES
 from taskadapter_lite.backbone import BUNDLED
-from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_backbone, open_clips
+from taskadapter_lite.commands._options import (
+    add_data_arguments,
+    add_device_argument,
+    add_episode_arguments,
+    add_part_argument,
+    chosen_device,
+    episode_spec,
+    open_backbone,
+    open_clips,
+)
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import (
     Episodes,
@@ -37,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapters", nargs="?", type=Path, help="file of adapters (default: the frozen backbone alone)")
     parser.add_argument("--out", type=Path, help="result file (default: runs/evaluate/NAME.json)")
     parser.add_argument("--name", help="of the row in tables; runs of one name are seeds (default: made from options)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: an accelerator if there is one)")
+    add_device_argument(parser)
     parser.add_argument("--batch-size", type=int, default=16, help="episodes in one pass (default: %(default)s)")
     parser.add_argument("--cache", type=Path, help="file that keeps frozen tokens from run to run")
     parser.add_argument("--half-cache", action="store_true", help="keep tokens in bfloat16 (each off by up to 0.4 %%)")
@@ -46,19 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, default=0, help="threads that read clips (default: %(default)s)")
     add_data_arguments(parser)
-    parser.add_argument("--part", default="test", choices=["train", "val", "test"], help="default: %(default)s")
+    add_part_argument(parser)
     episodes = parser.add_argument_group("episodes")
-    episodes.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: %(default)s)")
-    episodes.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: %(default)s)")
-    episodes.add_argument("--n-query", type=int, default=1, help="query clips a class (default: %(default)s)")
-    episodes.add_argument("--episodes", type=int, default=1000, help="how many (default: %(default)s)")
-    episodes.add_argument("--episode-seed", type=int, default=0, help="default: %(default)s")
+    add_episode_arguments(episodes, n_query=1, seed=0)
+    episodes.add_argument("--n-episodes", type=int, default=1000, help="how many (default: %(default)s)")
     episodes.add_argument("--episode-list", type=Path, help="a saved list, instead of drawing one; its hash is checked")
     episodes.add_argument("--save-episodes", type=Path, help="save the list that was drawn")
     scores = parser.add_argument_group("scores")
     scores.add_argument("--metric", default="cosine", choices=METRICS, help="default: %(default)s")
     scores.add_argument("--aggregation", default="prototype", choices=AGGREGATIONS, help="default: %(default)s")
-    scores.add_argument("--scope", choices=SCOPES, help="who attends to whom (default: as trained)")
+    scores.add_argument("--scope", choices=SCOPES, help="who attends to whom in task attention (default: as trained)")
     scores.add_argument("--text", type=Path, help="text features of the class names (CLIP), see TextFeatures")
     scores.add_argument("--fusion", default="product", choices=FUSIONS, help="of the scores (default: %(default)s)")
 
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and write the result; 130 when it was stopped early."""
     team = Team()
     model, metric = _open_model(args)
-    model.to(args.device or team.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(chosen_device(args, team.device))
     clips = open_clips(args, args.part, model.backbone.patch_embed.img_size[0])
     _refuse_trained_classes(args, clips)
     episodes = _open_episodes(args, clips)
@@ -78,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     result = evaluate(
         model,
         clips,
-        episodes if team.size == 1 else team.share(episodes),
+        episodes if team.size == 1 else team.share(list(episodes)),
         metric,
         scope=args.scope,
         precision=args.precision,
@@ -114,6 +120,7 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     if not state:
         raise ValueError(f"{args.adapters} was not trained with the metric {args.metric!r}, which has parameters")
     scorer = METRICS[args.metric].build(model.feature_dim, model.T)
+    assert isinstance(scorer, torch.nn.Module)
     scorer.load_state_dict(state)
     return model, scorer
 
@@ -128,7 +135,7 @@ def _refuse_trained_classes(args: argparse.Namespace, clips: LabelledClips) -> N
 def _open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
     if args.episode_list is not None:
         return load_episodes(args.episode_list, clips)
-    return EpisodeSampler(clips.labels, episode_spec(args), args.episodes, args.episode_seed, clips.class_names)
+    return EpisodeSampler(clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names)
 
 
 def _open_cache(args: argparse.Namespace, model: TaskAdapterViT, clips: LabelledClips) -> PrefixCache | None:

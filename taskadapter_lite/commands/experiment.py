@@ -11,13 +11,13 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from taskadapter_lite.commands import evaluate, ladder, pretrain, train
+from taskadapter_lite.commands import build_parser, pretrain
+from taskadapter_lite.commands._options import add_device_argument
 from taskadapter_lite.results import RunResult
 
 HELP = "run a saved experiment: train and test for each number of shots and each seed; what is done stays done"
 FOLDER = Path(__file__).parents[1] / "studies" / "experiments"
 NO_FILES = ("bundled", "sprites")  # data that need no folder
-VERBS = {"train": train, "evaluate": evaluate, "pretrain": pretrain, "ladder": ladder}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="ROOT", help="folder of the data set, where the experiment needs one")
     parser.add_argument("--list", nargs="+", default=[], help="list files of ROOT, one a part")
     parser.add_argument("--text", help="file of text features of the class names (CLIP), see TextFeatures")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: an accelerator if there is one)")
+    add_device_argument(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="default: %(default)s")
     parser.add_argument("--show", action="store_true", help="print the commands, run none")
     parser.add_argument("--dry-run", action="store_true", help="estimate time and memory of each training run")
@@ -124,15 +124,15 @@ def parts_of(experiment: Experiment, args: argparse.Namespace) -> Iterator[Part]
     backbone = []
     if experiment.pretrain:
         command = ["pretrain", *experiment.pretrain, *device, "--out", str(out / "backbone")]
-        wanted = parse(command)
-        file = out / "backbone" / f"{pretrain.file_stem(pretrain.config_of(wanted))}.json"
+        config = pretrain.config_of(parse(command))
+        file = out / "backbone" / f"{pretrain.file_stem(config)}.json"
         yield Part(command, file)
-        backbone = ["--backbone", wanted.architecture, "--size", str(wanted.image_size)]
+        backbone = ["--backbone", config.architecture, "--size", str(config.image_size)]
         backbone += ["--weights", str(file.with_suffix(".safetensors"))]
     if experiment.ladder:
         shared = ["ladder", *experiment.ladder, *backbone, *device, "--out", str(out)]
         yield Part([*shared, "--tune"], out)
-        each = ["--shots", *map(str, experiment.shots), "--seeds", *map(str, experiment.seeds)]
+        each = ["--k-shot", *map(str, experiment.shots), "--seeds", *map(str, experiment.seeds)]
         yield Part([*shared, *each], out)
         return
     root = experiment.data if experiment.data in NO_FILES else (args.data or "ROOT")
@@ -162,12 +162,11 @@ def is_done(part: Part) -> bool:
 
 
 def parse(command: list[str]) -> argparse.Namespace:
-    """The options of a command, as the verb's own parser reads them."""
-    parser = argparse.ArgumentParser(prog=f"python -m taskadapter_lite {command[0]}")
-    VERBS[command[0]].add_arguments(parser)
-    return parser.parse_args(command[1:])
+    """The options of a command, as the command line reads them."""
+    return build_parser(command[0]).parse_args(command)
 
 
 def run_verb(command: list[str]) -> int:
     """Run one command in this process; its exit status."""
-    return VERBS[command[0]].run(parse(command))
+    args = parse(command)
+    return args.run(args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from taskadapter_lite.commands._options import add_device_argument, add_fields, chosen_device, given_fields
 from taskadapter_lite.data.datasets import verify_bundled
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
@@ -36,28 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs of these names, or that hold these words")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training (default: 0 1 2)")
-    parser.add_argument("--shots", type=int, nargs="+", choices=(1, 5), default=[1, 5], help="(default: 1 5)")
-    parser.add_argument(
-        "--steps", type=int, default=Budget.n_steps, help="training episodes of each (default: %(default)s)"
-    )
-    parser.add_argument("--depth", type=int, default=Budget.depth, help="adapted blocks (default: %(default)s)")
-    parser.add_argument("--test-episodes", type=int, help="the first so many of the saved list (default: all 2,000)")
-    parser.add_argument(
-        "--precision", choices=["fp32", "bf16"], default=Budget.precision, help="of the blocks (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
-    parser.add_argument(
-        "--rendered", type=int, help="train on so many freshly rendered clips a class (default: the bundled clips)"
-    )
-    parser.add_argument(
-        "--level", choices=LEVELS, default=Budget.level, help="of the clips, in training and at test (default: plain)"
-    )
-    parser.add_argument("--size", type=int, default=Budget.size, help="frame side in pixels (default: %(default)s)")
-    parser.add_argument("--backbone", default=Budget.backbone, help="timm name or the bundled one (default)")
-    parser.add_argument("--weights", type=Path, help=".safetensors file with the weights of --backbone")
-    parser.add_argument(
-        "--views", type=int, default=Budget.views, help="fixed readings of a training clip (default: %(default)s)"
-    )
+    parser.add_argument("--k-shot", type=int, nargs="+", choices=(1, 5), default=[1, 5], help="(default: 1 5)")
+    parser.add_argument("--n-episodes", type=int, help="the first so many of the saved list (default: all 2,000)")
+    add_device_argument(parser)
+    choices = {"precision": ("fp32", "bf16"), "level": LEVELS}
+    add_fields(parser, Budget, without=("test_episodes", "device"), choices=choices)
     parser.add_argument(
         "--tune",
         nargs="*",
@@ -73,26 +57,15 @@ def run(args: argparse.Namespace) -> int:
         return run_tasks(args)
     if not args.table:
         verify_bundled()
-        settings = (
-            "depth",
-            "test_episodes",
-            "precision",
-            "device",
-            "rendered",
-            "level",
-            "views",
-            "size",
-            "backbone",
-            "weights",
-        )
-        budget = Budget(args.steps, **{name: getattr(args, name) for name in settings})
+        device = str(chosen_device(args))
+        budget = Budget(**given_fields(args, Budget) | {"test_episodes": args.n_episodes, "device": device})
         rungs = [rung for rung in RUNGS if rung.group in args.group and (not args.only or wanted(rung.name, args.only))]
         if args.tune is not None:
             return tune_all(args.tune or list(RATES), budget, args.out)
         for seed in args.seeds:
             for rung in rungs:
                 if rung.training is not None or seed == args.seeds[0]:  # a frozen rung has no seed to vary
-                    run_rung(rung, budget, seed, tuple(args.shots), args.out)
+                    run_rung(rung, budget, seed, tuple(args.k_shot), args.out)
     results = list(load_results(args.out))
     for shots in sorted({result.metadata["shots"] for result in results}):
         print(f"\n5-way {shots}-shot\n\n{markdown_table(ladder_table(results, shots))}")

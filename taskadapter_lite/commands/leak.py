@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.data.datasets import bundled_clips, verify_bundled
 from taskadapter_lite.evaluation import depends_on_episode
 from taskadapter_lite.results import comparison_table, markdown_table
@@ -23,18 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/leak"), help="folder of results (default: %(default)s)")
     parser.add_argument("--k-shot", type=int, choices=(1, 5), default=1, help="(default: %(default)s)")
-    parser.add_argument("--episodes", type=int, default=1000, help="of the saved list (default: %(default)s)")
+    parser.add_argument("--n-episodes", type=int, default=1000, help="of the saved list (default: %(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="(default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="(default: %(default)s)")
+    add_device_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Test every file in four companies of queries; print one table."""
     verify_bundled()
+    device = chosen_device(args)
     clips, results = bundled_clips("test"), []
-    episodes = saved_episodes(args.k_shot, clips)[: args.episodes]
+    episodes = saved_episodes(args.k_shot, clips)[: args.n_episodes]
     for file in args.adapters:
-        model = load_model(file).to(args.device)
+        model = load_model(file).to(device)
         if not depends_on_episode(model):
             raise ValueError(f"{file} has no task attention: what its queries see can't depend on each other")
         about = read_checkpoint(file)[1]["metadata"]

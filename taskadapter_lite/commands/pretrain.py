@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from taskadapter_lite.backbone import BUNDLED, load_backbone
+from taskadapter_lite.commands._options import add_device_argument, add_fields, chosen_device, given_fields
 from taskadapter_lite.files import whole_file, write_json
-from taskadapter_lite.results import environment
+from taskadapter_lite.provenance import environment
 from taskadapter_lite.studies.pretraining import PretrainConfig, build, pretrain
 from taskadapter_lite.studies.probes import linear_probes
 
@@ -23,29 +24,11 @@ HELP = "pre-train a backbone on still sprite images"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `pretrain`."""
-    default = PretrainConfig()
     parser.add_argument(
         "--out", type=Path, default=Path("runs/pretrain"), help="folder to write into (default: %(default)s)"
     )
-    parser.add_argument("--images", type=int, default=default.images, help="images to train on (default: %(default)s)")
-    parser.add_argument(
-        "--minutes", type=float, help="end by then, with the learning rate run down (default: no limit)"
-    )
-    parser.add_argument(
-        "--architecture",
-        default=default.architecture,
-        help="the bundled one, or a timm name such as vit_small_patch16_224 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--image-size", type=int, default=default.image_size, help="side in pixels (default: %(default)s)"
-    )
-    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="(default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="(default: %(default)s)")
-    parser.add_argument(
-        "--precision", choices=["fp32", "bf16"], default=default.precision, help="(default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=default.seed, help="(default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: %(default)s)")
+    add_fields(parser, PretrainConfig)
+    add_device_argument(parser)
     parser.add_argument(
         "--probe",
         type=Path,
@@ -56,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pre-train, probe, and write `NAME.safetensors` and `NAME.json`, see `file_stem`."""
-    config = config_of(args)
+    config, device = config_of(args), chosen_device(args)
     if args.probe:
-        return renew_probes(args.probe, config, args.device)
+        return renew_probes(args.probe, config, device)
     build(config.architecture, config.image_size)  # says what does not fit before anything is written
     args.out.mkdir(parents=True, exist_ok=True)
-    made_by, start = environment(args.device), time.monotonic()  # the code that starts is the code that counts
-    vit, history = pretrain(config, args.device, on_log=lambda vit, _: save_weights(vit, config, args.out))
+    made_by, start = environment(device), time.monotonic()  # the code that starts is the code that counts
+    vit, history = pretrain(config, str(device), on_log=lambda vit, _: save_weights(vit, config, args.out))
     minutes = (time.monotonic() - start) / 60
     save_weights(vit, config, args.out)
     report = write_report(vit, history, config, args.out, minutes, made_by)
@@ -71,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def renew_probes(weights: Path, config: PretrainConfig, device: str) -> int:
+def renew_probes(weights: Path, config: PretrainConfig, device: torch.device) -> int:
     """Probe saved weights; the results file beside them, if there is one, gets the new probes and who made them."""
     backbone = load_backbone(weights, architecture=config.architecture, img_size=config.image_size).to(device)
     file = weights.with_suffix(".json")
@@ -85,8 +68,7 @@ def renew_probes(weights: Path, config: PretrainConfig, device: str) -> int:
 
 def config_of(args: argparse.Namespace) -> PretrainConfig:
     """The settings that the options name, the others as they are by default."""
-    offered = [setting.name for setting in fields(PretrainConfig) if setting.name in args]
-    return PretrainConfig(**{name: getattr(args, name) for name in offered})
+    return PretrainConfig(**given_fields(args, PretrainConfig))
 
 
 def file_stem(config: PretrainConfig) -> str:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from taskadapter_lite.adapters import AXES
-from taskadapter_lite.commands._data import add_data_arguments, episode_spec, open_backbone, open_clips
+from taskadapter_lite.commands._options import (
+    add_data_arguments,
+    add_device_argument,
+    add_episode_arguments,
+    add_fields,
+    chosen_device,
+    episode_spec,
+    given_fields,
+    open_backbone,
+    open_clips,
+)
 from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
@@ -22,40 +32,31 @@ from taskadapter_lite.training.loop import train
 
 HELP = "train the adapters on a data set, and keep what did best on its validation classes"
 STEPS = 1000  # unless the recipe or the caller says otherwise
-TYPES = {"str": str, "int": int, "float": float}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train`."""
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder to write (default: %(default)s)")
     parser.add_argument("--resume", help='"auto": continue the run in --out if there is one; or a checkpoint')
-    parser.add_argument("--device", help="cpu, cuda, ... (default: an accelerator if there is one)")
+    add_device_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="estimate time and memory of the run, train nothing")
     parser.add_argument("--tensorboard", action="store_true", help="write training curves for TensorBoard into --out")
     add_data_arguments(parser)
     model = parser.add_argument_group("model")
     model.add_argument("--depth", type=int, help="adapted blocks (default: 3, published: that of the data set)")
-    model.add_argument("--axes", nargs="*", default=list(AXES), choices=AXES, help="which adapters (default: all)")
+    model.add_argument(
+        "--axes", nargs="*", default=list(AXES), choices=AXES, help="which adapters of the paper (default: all)"
+    )
     model.add_argument("--temporal-embedding", choices=["adapted", "input", "none"], help="where it is added")
     model.add_argument("--temporal-std", type=float, help="spread of its start (default: 0.5, published: 0)")
     model.add_argument("--zero-init", action=argparse.BooleanOptionalAction, help="start as the frozen backbone")
     model.add_argument("--text", type=Path, help="file of text features of the class names (CLIP), see TextFeatures")
     episodes = parser.add_argument_group("episodes")
-    episodes.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: %(default)s)")
-    episodes.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: %(default)s)")
-    episodes.add_argument("--n-query", type=int, help="query clips a class (default: 3, published: 1)")
-    episodes.add_argument("--episode-seed", type=int, default=0, help="seed of the episodes (default: %(default)s)")
+    add_episode_arguments(episodes, n_query=None, seed=0, shown="3, published: 1")
     episodes.add_argument("--validation-episodes", type=int, default=200, help="0: none (default: %(default)s)")
     recipe = parser.add_argument_group("recipe", "the fields of TrainConfig; what is not given comes from --recipe")
     recipe.add_argument("--recipe", default="recommended", choices=["recommended", "published"])
-    for setting in fields(TrainConfig):
-        option = f"--{setting.name.replace('_', '-')}"
-        shown = f"recommended: {setting.default}"
-        if setting.type == "bool":
-            recipe.add_argument(option, action=argparse.BooleanOptionalAction, help=shown)
-        else:
-            kind = setting.type.removesuffix(" | None")
-            recipe.add_argument(option, type=TYPES[kind], metavar=kind.upper(), help=shown)
+    add_fields(recipe, TrainConfig, kept="recommended")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     config, depth, args.n_query = _config(args), args.depth, args.n_query or (1 if published else 3)
     if depth is None:
         depth = PUBLISHED[args.dataset].depth if published else 3
-    model = _model(args, depth, published).to(_device(args, team))
+    model = _model(args, depth, config.seed).to(chosen_device(args, team.device))
     size = model.backbone.patch_embed.img_size[0]
     clips = open_clips(args, "train", size)
     validation = None
@@ -73,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
         held_out = open_clips(args, "val", size)
         check_disjoint(train=clips.class_names, validation=held_out.class_names)
         validation = (held_out, _sampler(args, held_out, args.validation_episodes, args.episode_seed + 1))
-    config = replace(config, n_steps=config.n_steps or STEPS)
-    n_episodes = config.n_steps * config.episodes_per_step
-    episodes = _sampler(args, clips, n_episodes, args.episode_seed)
+    n_steps = config.n_steps or STEPS
+    config = replace(config, n_steps=n_steps)
+    episodes = _sampler(args, clips, n_steps * config.episodes_per_step, args.episode_seed)
     if team.is_main:
         print(f"{len(clips)} training clips of {len(clips.class_names)} classes; {model.describe()}", flush=True)
     if args.dry_run:
-        print(estimate_run(model, clips, episodes, config, config.n_steps))
+        print(estimate_run(model, clips, episodes, config, n_steps))
         return 0
     result = train(
         model,
@@ -103,14 +104,14 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     if args.recipe == "published" and args.dataset not in PUBLISHED:
         raise ValueError(f"the published recipe needs --dataset, one of {', '.join(PUBLISHED)}")
     recipe = TrainConfig.published(args.dataset) if args.recipe == "published" else TrainConfig.recommended()
-    given = {setting.name: getattr(args, setting.name) for setting in fields(TrainConfig)}
-    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    return replace(recipe, **given_fields(args, TrainConfig))
 
 
-def _model(args: argparse.Namespace, depth: int, published: bool) -> TaskAdapterViT:
+def _model(args: argparse.Namespace, depth: int, seed: int) -> TaskAdapterViT:
     """Published: embedding at the input from zero, task adapters from random numbers. Ours: the other way round."""
+    published = args.recipe == "published"
     place = args.temporal_embedding or ("input" if published else "adapted")
-    torch.manual_seed(args.seed or 0)
+    torch.manual_seed(seed)
     return TaskAdapterViT(
         open_backbone(args),
         depth,
@@ -120,12 +121,6 @@ def _model(args: argparse.Namespace, depth: int, published: bool) -> TaskAdapter
         temporal_std=(0.0 if published else 0.5) if args.temporal_std is None else args.temporal_std,
         zero_init=not published if args.zero_init is None else args.zero_init,
     )
-
-
-def _device(args: argparse.Namespace, team: Team) -> torch.device:
-    if args.device:
-        return torch.device(args.device)
-    return team.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _sampler(args: argparse.Namespace, clips, n_episodes: int, seed: int) -> EpisodeSampler:

@@ -114,20 +114,35 @@ VALIDATION = (EpisodeSpec(n_way=5, k_shot=1, n_query=1), 1000, 12_345)  # size, 
 
 @dataclass(frozen=True)
 class Budget:
-    """What every rung gets: training episodes and settings, test episodes, adapted blocks."""
+    """What every rung gets.
+
+    Attributes:
+        n_steps: training episodes.
+        depth: adapted blocks; 3 was chosen on the validation classes among 3, 4 and 5 (notebooks/results/depth).
+        temporal_std: spread of the temporal embedding's start.
+        test_episodes: the first so many of the saved list; None: all 2,000.
+        precision: "fp32" or "bf16".
+        device: where.
+        rendered: train on so many freshly rendered clips a class; None: on the bundled clips.
+        level: of the clips in training and at test, "plain" or "cluttered".
+        size: side of the frames in pixels.
+        views: fixed readings of a training clip.
+        backbone: the bundled one or a timm name.
+        weights: a .safetensors file with the weights of that backbone.
+    """
 
     n_steps: int = 500
-    depth: int = 3  # chosen on the validation classes among 3, 4 and 5 (notebooks/results/depth)
+    depth: int = 3
     temporal_std: float = 0.5
     test_episodes: int | None = None
-    precision: str = "fp32"  # or "bf16"
+    precision: str = "fp32"
     device: str = "cpu"
-    rendered: int | None = None  # train on so many freshly rendered clips a class instead of the bundled ones
-    level: str = "plain"  # or "cluttered", in training and at test
-    size: int = 64  # side of the frames in pixels
-    views: int = 4  # fixed readings of a training clip
-    backbone: str = BUNDLED  # or a timm name
-    weights: Path | None = None  # a .safetensors file of that architecture
+    rendered: int | None = None
+    level: str = "plain"
+    size: int = 64
+    views: int = 4
+    backbone: str = BUNDLED
+    weights: Path | None = None
 
 
 class ShuffledFrames(LabelledClips):

@@ -19,7 +19,7 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.training.checkpoints import load_model, save_checkpoint
 
-SMALL = ["--data", "sprites", "--clips-per-class", "3", "--episodes", "6", "--n-query", "2"]
+SMALL = ["--data", "sprites", "--clips-per-class", "3", "--n-episodes", "6", "--n-query", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_evaluate_writes_what_the_library_finds(run_folder, tmp_path, capsys):
 
 
 def test_precision_is_passed_on(run_folder, tmp_path):
-    assert run(run_folder, tmp_path / "a.json", "--precision", "bf16", "--episodes", "2") == 0
+    assert run(run_folder, tmp_path / "a.json", "--precision", "bf16", "--n-episodes", "2") == 0
     assert RunResult.load(tmp_path / "a.json").config["precision"] == "bf16"
 
 

@@ -43,23 +43,23 @@ def test_every_command_is_one_that_its_verb_understands(name):
         assert args.k_shot in experiment.shots
         assert args.n_way == 5
         if args.verb == "evaluate":
-            assert (args.episodes, args.n_query, args.part) == (10_000, 1, "test")  # the published protocol
+            assert (args.n_episodes, args.n_query, args.part) == (10_000, 1, "test")  # the published protocol
         else:
             assert args.out / "result.json" == part.result
 
 
 @pytest.mark.parametrize("name", LADDERS)
 def test_a_ladder_is_tuned_and_run_on_the_backbone_that_was_pretrained_for_it(name):
-    pretrain, tune, ladder = parts(name, "--device", "cuda")
+    pretrain, tune, ladder = parts(name, "--device", "cpu")
     made = command.parse(pretrain.command)
     for part in (tune, ladder):
         args = command.parse(part.command)
-        assert (args.backbone, args.size, args.device) == (made.architecture, made.image_size, "cuda")
+        assert (args.backbone, args.size, args.device) == (made.architecture, made.image_size, "cpu")
         assert args.weights == pretrain.result.with_suffix(".safetensors")
         assert args.weights.parent == made.out
     assert command.parse(tune.command).tune == []  # all rungs that have rates
     assert args.tune is None
-    assert (args.shots, args.seeds, args.level) == ([1, 5], [0, 1, 2], "cluttered")
+    assert (args.k_shot, args.seeds, args.level) == ([1, 5], [0, 1, 2], "cluttered")
 
 
 def test_a_small_ladder_goes_from_still_images_to_results_and_does_nothing_twice(tmp_path, monkeypatch, capsys):
@@ -70,7 +70,7 @@ def test_a_small_ladder_goes_from_still_images_to_results_and_does_nothing_twice
     content = asdict(command.load_experiment("sprites_scale")) | {"shots": [1], "seeds": [0]}
     content["pretrain"] += ["--architecture", "vit_tiny_patch16_224", "--image-size", "32", "--images", "16"]
     content["pretrain"] += ["--batch-size", "16", "--precision", "fp32"]
-    content["ladder"] += ["--steps", "1", "--depth", "1", "--test-episodes", "3", "--precision", "fp32"]
+    content["ladder"] += ["--n-steps", "1", "--depth", "1", "--n-episodes", "3", "--precision", "fp32"]
     content["ladder"] += ["--rendered", "5", "--only", "Frozen, cosine", "+ time"]
     words = ["experiment", write(tmp_path, content), "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert main(words) == 0
@@ -126,7 +126,7 @@ def small(recipe: str) -> dict:
     content["options"] += ["--backbone", "something_sprites", "--frames", "2", "--n-way", "2", "--n-query", "1"]
     content["train"] += ["--depth", "1", "--axes", "task", "--n-steps", "2", "--n-query", "1", "--workers", "0"]
     content["train"] += ["--validation-episodes", "2", "--validation-every", "2"]
-    content["evaluate"] += ["--episodes", "4", "--workers", "0"]
+    content["evaluate"] += ["--n-episodes", "4", "--workers", "0"]
     return content | {"shots": [1], "seeds": [0, 1]}
 
 

@@ -112,7 +112,7 @@ def test_trains_and_evaluates(layout, tmp_path):
     assert trained.history[-1]["step"] == 2
     out = tmp_path / "test.json"
     evaluate = ["evaluate", "--data", str(root), *lists.get("test", []), *SMALL, "--part", "test"]
-    assert main([*evaluate, "--episodes", "3", "--out", str(out)]) == 0
+    assert main([*evaluate, "--n-episodes", "3", "--out", str(out)]) == 0
     result = RunResult.load(out)
     assert len(result.accuracies) == 3
     assert len(result.class_names) == 2

@@ -88,7 +88,7 @@ def test_learning_rates_are_chosen_on_validation_classes_and_used(tmp_path, monk
     tuned = rung("Full fine-tuning")
     assert chosen_rate(tuned, tmp_path) is None
     assert main(["ladder", "--tune", "no rung", "--out", str(tmp_path)]) == 2
-    assert main(["ladder", "--tune", tuned.name, "--steps", "2", "--out", str(tmp_path)]) == 0
+    assert main(["ladder", "--tune", tuned.name, "--n-steps", "2", "--out", str(tmp_path)]) == 0
     assert [result.name for result in tune(tuned.name, TINY, tmp_path)] == [  # found, not trained again
         "Full fine-tuning, learning rate 0.0001",
         "Full fine-tuning, learning rate 0.003",
@@ -164,7 +164,7 @@ def test_a_rate_is_taken_from_the_rung_itself_else_from_the_same_head(tmp_path):
 
 
 def test_the_cluttered_level_is_trained_and_tested_on_the_same_episodes(tmp_path):
-    arguments = ["--only", "+ time", "--steps", "2", "--seeds", "0", "--shots", "1", "--test-episodes", "4"]
+    arguments = ["--only", "+ time", "--n-steps", "2", "--seeds", "0", "--k-shot", "1", "--n-episodes", "4"]
     assert main(["ladder", *arguments, "--out", str(tmp_path / "plain")]) == 0
     cluttered = ["--level", "cluttered", "--rendered", "5", "--views", "1"]
     assert main(["ladder", *arguments, *cluttered, "--out", str(tmp_path / "cluttered")]) == 0

@@ -92,7 +92,7 @@ def test_command_writes_a_result_for_each_company_and_refuses_adapters_without_t
         model = TaskAdapterViT(load_backbone(), depth=1, scope="split", axes=axes)
         save_checkpoint(tmp_path / f"{name}.safetensors", model, metadata={"seed": 2})
     out = tmp_path / "leak"
-    assert main(["leak", str(tmp_path / "task.safetensors"), "--episodes", "2", "--out", str(out)]) == 0
+    assert main(["leak", str(tmp_path / "task.safetensors"), "--n-episodes", "2", "--out", str(out)]) == 0
     results = [RunResult.load(file) for file in out.glob("split_*_1shot_seed2.json")]
     assert {result.metadata["company"] for result in results} == set(COMPANIES)
     assert "split, one class" in capsys.readouterr().out

@@ -1,0 +1,174 @@
+"""Options that several verbs share -> clips, backbone, device, size of an episode, settings of a dataclass."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Callable, Collection, Container, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from taskadapter_lite.backbone import BUNDLED, load_backbone
+from taskadapter_lite.data.datasets import LabelledClips, SpriteClips, bundled_clips, open_dataset
+from taskadapter_lite.data.public import published_datasets
+from taskadapter_lite.episodes import EpisodeSpec
+from taskadapter_lite.sprites.render import LEVELS
+
+PARTS = ("train", "val", "test")
+TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "Path": Path}
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which clips, how they are read, and which backbone they go into."""
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data",
+        default="bundled",
+        metavar="bundled|sprites|ROOT",
+        help="the sample that comes with the library, rendered sprites, or the folder of a data set (default: bundled)",
+    )
+    data.add_argument("--dataset", default="folder", choices=[*published_datasets(), "folder"], help="what ROOT holds")
+    data.add_argument("--list", type=Path, nargs="+", default=[], help="list files of ROOT, one a part")
+    data.add_argument("--split-file", type=Path, help="classes of each part of a plain folder, made if missing")
+    data.add_argument("--frames", type=int, default=8, help="T, frames a clip (default: %(default)s)")
+    data.add_argument("--size", type=int, help="frame side in pixels (default: what the backbone takes)")
+    data.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the training clips")
+    data.add_argument("--on-error", default="raise", choices=["raise", "skip"], help="what to do with broken clips")
+    data.add_argument("--allow-outside", action="store_true", help="accept links and lists that lead out of ROOT")
+    data.add_argument("--clips-per-class", type=int, default=60, help="of rendered sprites (default: %(default)s)")
+    data.add_argument("--level", default="plain", choices=LEVELS, help="of rendered sprites (default: %(default)s)")
+    data.add_argument("--backbone", default=BUNDLED, help="timm name or the bundled model (default: %(default)s)")
+    data.add_argument("--weights", type=Path, help=".safetensors file with the weights of --backbone")
+    data.add_argument("--random-weights", action="store_true", help="an untrained backbone, to try a command")
+
+
+def open_backbone(args: argparse.Namespace) -> VisionTransformer:
+    """The backbone that the options name."""
+    size = {"img_size": args.size} if args.size and args.backbone != BUNDLED else {}
+    if args.weights is not None:
+        return load_backbone(args.weights, architecture=args.backbone, **size)
+    return load_backbone(args.backbone, pretrained=not args.random_weights, **size)
+
+
+def open_clips(args: argparse.Namespace, part: str, size: int) -> LabelledClips:
+    """The clips of part "train", "val" or "test", as frames of `size` x `size` pixels.
+
+    Raises:
+        ValueError: no such folder, list or class.
+    """
+    if args.data == "bundled":
+        return bundled_clips(part, args.frames)
+    if args.data == "sprites":
+        return SpriteClips(part, args.clips_per_class, args.frames, size=size, level=args.level)
+    options = {"T": args.frames, "size": size, "resize": round(size * 8 / 7), "on_error": args.on_error}
+    options |= {"allow_outside": args.allow_outside} | ({} if args.flip is None else {"flip": args.flip})
+    return open_dataset(args.data, args.dataset, part, args.list, args.split_file, **options)
+
+
+def add_part_argument(parser: argparse.ArgumentParser) -> None:
+    """Which part of a data set's classes."""
+    parser.add_argument("--part", choices=PARTS, default="test", help="of the data (default: %(default)s)")
+
+
+def add_episode_arguments(parser: argparse._ArgumentGroup, n_query: int | None, seed: int, shown: str = "") -> None:
+    """The size of an episode and the seed of its draw; `shown` explains a default of None."""
+    parser.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: %(default)s)")
+    parser.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: %(default)s)")
+    parser.add_argument(
+        "--n-query", type=int, default=n_query, help=f"query clips a class (default: {shown or n_query})"
+    )
+    parser.add_argument("--episode-seed", type=int, default=seed, help="seed of the episodes (default: %(default)s)")
+
+
+def episode_spec(args: argparse.Namespace) -> EpisodeSpec:
+    """The size of an episode, from --n-way, --k-shot and --n-query."""
+    return EpisodeSpec(args.n_way, args.k_shot, args.n_query)
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    text = "cpu, cuda, cuda:1, mps, ... (default: a CUDA device if there is one, else cpu)"
+    parser.add_argument("--device", type=usable_device, help=text)
+
+
+def usable_device(name: str) -> str:
+    """The name of a device on which a number can be stored.
+
+    Raises:
+        ArgumentTypeError: one sentence on why there is none.
+    """
+    try:
+        torch.zeros(1, device=name).item()  # "meta" stores nothing
+    except (RuntimeError, AssertionError, ImportError):  # what PyTorch raises for unknown, absent and not built in
+        raise argparse.ArgumentTypeError(f"device {name!r} can't be used here; try --device cpu") from None
+    return name
+
+
+def chosen_device(args: argparse.Namespace, launched: torch.device | None = None) -> torch.device:
+    """The device of --device, else the one that a launcher gave this process, else the default."""
+    if args.device:
+        return torch.device(args.device)
+    return launched or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def add_fields(
+    parser: argparse._ActionsContainer,
+    settings: type,
+    without: Container[str] = (),
+    choices: Mapping[str, Collection[str]] | None = None,
+    kept: str = "default",
+) -> None:
+    """An option for each field of a dataclass; `given_fields` finds those that were given.
+
+    Args:
+        parser: gets the options.
+        settings: the dataclass; what its docstring says of a field is the option's help.
+        without: fields that get no option.
+        choices: field -> its values, where the dataclass refuses no others.
+        kept: what the value that stays is called.
+    """
+    said = _attributes(settings)
+    for setting in fields(settings):
+        if setting.name in without:
+            continue
+        option, default = f"--{setting.name.replace('_', '-')}", "none" if setting.default is None else setting.default
+        text = f"{said.get(setting.name, '')} ({kept}: {default})".strip().replace("%", "%%")
+        if setting.type == "bool":
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+            continue
+        kind, _, optional = str(setting.type).partition(" | ")
+        allowed = (choices or {}).get(setting.name)
+        shown = {"choices": allowed} if allowed else {"metavar": kind.upper()}
+        read = _or_none(kind) if optional else TYPES[kind]
+        parser.add_argument(option, type=read, default=argparse.SUPPRESS, help=text, **shown)
+
+
+def given_fields(args: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """The fields of a dataclass that the caller gave as options."""
+    return {setting.name: getattr(args, setting.name) for setting in fields(settings) if setting.name in args}
+
+
+def _or_none(kind: str) -> Callable[[str], Any]:
+    """Reads a value of a kind, or the word "none"."""
+
+    def read(text: str) -> Any:
+        return None if text.lower() == "none" else TYPES[kind](text)
+
+    read.__name__ = kind  # argparse names it in its message
+    return read
+
+
+def _attributes(settings: type) -> dict[str, str]:
+    """What a class's docstring says of its attributes, one line each."""
+    block = re.split(r"\n\n", (inspect.getdoc(settings) or "").partition("Attributes:\n")[2])[0]
+    entries = re.split(r"\n {4}(?=\S)", "\n" + block)
+    found: dict[str, str] = {}
+    for names, _, text in (entry.partition(": ") for entry in entries):
+        line = " ".join(re.sub(r"\bNone\b", "none", text).split()).rstrip(".")
+        found |= {name: line for name in names.split(", ")}
+    return found
