@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from taskadapter_lite import __version__
+import taskadapter_lite
 
 VERBS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
 
@@ -32,7 +32,7 @@ def program() -> str:
 def build_parser(*wanted: str) -> argparse.ArgumentParser:
     """The parser; only the wanted verbs' modules are imported, so that the help of one comes quickly."""
     parser = Parser(prog=program(), description="Task-Adapter: few-shot action recognition.")
-    parser.add_argument("--version", action="version", version=f"taskadapter_lite {__version__}")
+    parser.add_argument("--version", action="version", version=f"taskadapter_lite {taskadapter_lite.__version__}")
     parser.add_argument("--traceback", action="store_true", help="on an error, show where it arose")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name in VERBS:
