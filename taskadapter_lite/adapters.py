@@ -29,19 +29,19 @@ def attend_along(axis: str, attend: Callable[..., Tensor], tokens: Tensor, mask:
 
     Args:
         axis: "time", "space" or "task".
-        attend: Self-attention over sequences, (batch, length, D) -> (batch, length, D); given a mask, it's called with
+        attend: self-attention over sequences, (batch, length, D) -> (batch, length, D); given a mask, it's called with
             `attn_mask=mask`. A timm `block.attn` is one.
         tokens: (B, T, N, D), or (E, B, T, N, D) for E episodes that do not see each other.
-        mask: Bool (length, length), True where the row may attend to the column; None lets every pair attend.
+        mask: bool (length, length), True where the row may attend to the column; None lets every pair attend.
 
     Returns:
         The attended tokens, of the same shape.
 
     Raises:
-        ValueError: Unknown axis.
+        ValueError: an unknown axis.
     """
     if axis not in SEQUENCE:
-        raise ValueError(f"Unknown axis {axis!r}: choose one of {', '.join(SEQUENCE)}.")
+        raise ValueError(f"unknown axis {axis!r}: choose one of {', '.join(SEQUENCE)}")
     sequences = to_sequences(axis, tokens)
     attended = attend(sequences) if mask is None else attend(sequences, attn_mask=mask)
     *episodes, B, T, N, _ = tokens.shape
@@ -64,20 +64,20 @@ def scope_mask(n_support: int, n_query: int, scope: str, device: torch.device | 
     - "inductive": support with support; each query with the support and itself.
 
     Args:
-        n_support: Support clips S, at least 1. They come first.
-        n_query: Query clips Q, at least 0.
+        n_support: support clips S, at least 1; they come first.
+        n_query: query clips Q, at least 0.
         scope: "split", "joint" or "inductive".
-        device: Where the mask is made.
+        device: where the mask is made.
 
     Returns:
         Bool (B, B) with B = S + Q, True where the row's clip may attend to the column's.
 
     Raises:
-        ValueError: Unknown scope, or counts out of range.
+        ValueError: an unknown scope, or counts out of range.
     """
     check_scope(scope)
     if n_support < 1 or n_query < 0:
-        raise ValueError(f"n_support={n_support} of {n_support + n_query} clips: at least 1, at most all are support.")
+        raise ValueError(f"n_support={n_support} of {n_support + n_query} clips: at least 1, at most all are support")
     is_query = torch.arange(n_support + n_query, device=device) >= n_support
     row, column = is_query[:, None], is_query[None, :]
     if scope == "joint":
@@ -90,7 +90,7 @@ def scope_mask(n_support: int, n_query: int, scope: str, device: torch.device | 
 def check_scope(scope: str) -> str:
     """Return the scope, or raise a ValueError that lists those that exist."""
     if scope not in SCOPES:
-        raise ValueError(f"Unknown scope {scope!r}: choose one of {', '.join(SCOPES)}.")
+        raise ValueError(f"unknown scope {scope!r}: choose one of {', '.join(SCOPES)}")
     return scope
 
 
@@ -99,19 +99,19 @@ class Adapter(nn.Module):
 
     Args:
         dim: D, the width of the tokens.
-        ratio: Width of the bottleneck over D; 0.25 as published: 295,872 parameters at D = 768.
-        inner_skip: Add the input to the output.
-        zero_init: Start with W2 = 0, so that A(z) = 0 and the network starts as the pre-trained one.
+        ratio: width of the bottleneck over D; 0.25 as published: 295,872 parameters at D = 768.
+        inner_skip: add the input to the output.
+        zero_init: start with W2 = 0, so that A(z) = 0 and the network starts as the pre-trained one.
 
     Raises:
-        ValueError: The ratio leaves no channel.
+        ValueError: the ratio leaves no channel.
     """
 
     def __init__(self, dim: int, ratio: float = 0.25, inner_skip: bool = False, zero_init: bool = True):
         super().__init__()
         width = int(dim * ratio)
         if width < 1:
-            raise ValueError(f"ratio={ratio} leaves no channel of {dim}: the bottleneck needs at least 1.")
+            raise ValueError(f"ratio={ratio} leaves no channel of {dim}: the bottleneck needs at least 1")
         self.inner_skip = inner_skip
         self.down = nn.Linear(dim, width)
         self.up = nn.Linear(width, dim)
@@ -133,30 +133,30 @@ class AdaptedBlock(nn.Module):
 
     Args:
         block: timm ViT block of width D, kept as it is.
-        axes: Any of "time", "space", "task", "joint". Without "time" or "task" that step is left out; without "space"
+        axes: any of "time", "space", "task", "joint". Without "time" or "task" that step is left out; without "space"
             or "joint" it is the frozen block's own.
-        ratio: Bottleneck of the adapters.
+        ratio: bottleneck of the adapters over D.
         zero_init: False starts the task adapter at random, as in the published code, where matching parameters by name
             missed it. The others start at zero either way.
     """
 
     def __init__(self, block: Block, axes: Sequence[str] = AXES, ratio: float = 0.25, zero_init: bool = True):
         super().__init__()
-        dim = block.norm1.weight.numel()
+        dim = block.norm1.get_parameter("weight").numel()
         self.block = block
         self.time = Adapter(dim, ratio) if "time" in axes else None
         self.space = Adapter(dim, ratio, inner_skip=True) if "space" in axes else nn.Identity()
         self.task = Adapter(dim, ratio, zero_init=zero_init) if "task" in axes else None
         self.joint = Adapter(dim, ratio) if "joint" in axes else None
-        self.observer: Callable[[str, Tensor, Tensor | None], None] | None = None  # see recording.py
+        self.observer: Callable[[str, Tensor, Tensor | None], None] | None = None  # see attention.py
 
     def forward(self, x: Tensor, mask: Tensor | None = None, n_read: int | None = None) -> Tensor:
         """Run the four steps of the paper.
 
         Args:
-            x: Tokens (..., B, T, N, D).
-            mask: Bool (B, B), which clips see which; see `scope_mask`.
-            n_read: Only the first n_read tokens of each frame are read afterwards: the others are dropped as soon as
+            x: tokens (..., B, T, N, D).
+            mask: bool (B, B), which clips see which; see `scope_mask`.
+            n_read: only the first n_read tokens of each frame are read afterwards: the others are dropped as soon as
                 no remaining step looks at them. None keeps all.
 
         Returns:

@@ -7,24 +7,36 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import safetensors
 import timm
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 from timm.data.imagenet_info import infer_imagenet_subset
 from timm.layers import QuickGELU
+from timm.models import get_pretrained_cfg
 from timm.models.vision_transformer import Attention, Block, VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from taskadapter_lite.files import data_dir
 
 BUNDLED = "something_sprites"
+SHORT_NAMES = {  # all of them with frames of 224 x 224 pixels, unless img_size says otherwise
+    "dinov2_small": "vit_small_patch14_dinov2.lvd142m",
+    "dinov2_base": "vit_base_patch14_dinov2.lvd142m",
+    "clip_b16": "vit_base_patch16_clip_quickgelu_224.openai",
+    "siglip_b16": "vit_base_patch16_siglip_224.webli",
+}
 PLAIN_VIT = (
     "a plain timm VisionTransformer is needed (blocks of norm1, attn, norm2, mlp with timm's standard attention), "
     "such as vit_base_patch16_224, vit_base_patch16_clip_quickgelu_224, deit3_*, *_dinov2 or *_siglip_*"
 )
+OTHER_FORMATS = (".pth", ".pt", ".bin", ".onnx", ".ckpt", ".npz")
+HUB_FILES = ("model.safetensors", "open_clip_model.safetensors")  # as timm looks for them
+HUB_TIMEOUT = 5.0  # seconds until a hub that does not answer counts as out of reach
 
 
 def load_backbone(
@@ -35,36 +47,49 @@ def load_backbone(
     A classifier over ImageNet classes is dropped, because its outputs are no features; CLIP's projection is a head too,
     and stays. So `backbone(images)` gives features.
 
+    The weights of a timm model are taken from `<architecture>.safetensors` in the folder $TASKADAPTER_WEIGHTS if it is
+    there (the name without its tag, such as `vit_small_patch14_dinov2.safetensors`), else from the cache of the Hugging
+    Face hub, else from the hub.
+
     Args:
-        name: `"something_sprites"` (bundled, needs no download), a timm name such as
-            `"vit_base_patch16_clip_quickgelu_224.openai"` (downloaded from the Hugging Face hub once), or, together
-            with `architecture`, the path of a `.safetensors` file.
-        pretrained: False gives the same shapes with random weights, and reads no file.
-        architecture: What the file `name` holds: `"something_sprites"` or a timm name.
-        **timm_kwargs: Passed to timm, for example `img_size=224`.
+        name: `"something_sprites"` (bundled, needs no download), a short name (`"dinov2_small"`, `"dinov2_base"`,
+            `"clip_b16"`, `"siglip_b16"`: 224 x 224 pixels), a timm name such as
+            `"vit_base_patch16_clip_quickgelu_224.openai"`, or, together with `architecture`, the path of a
+            `.safetensors` file.
+        pretrained: whether weights are loaded; False gives the same shapes with random weights, and reads no file.
+        architecture: what the file `name` holds: any of the names above.
+        **timm_kwargs: passed to timm, for example `img_size=224`.
 
     Returns:
         The transformer. `backbone.pretrained_cfg` holds the `mean` and `std` that it wants for RGB in [0, 1], and
         `load_backbone(**backbone.load_arguments)` builds it again.
 
     Raises:
-        ValueError: An unknown name, a model that is no plain vision transformer, or a file whose tensors do not fit.
-        FileNotFoundError: The weight file does not exist.
+        ValueError: an unknown name, a model that is no plain vision transformer, a size that its patches do not
+            divide, or a file whose tensors do not fit.
+        FileNotFoundError: the weights are neither on this machine nor to be had from the hub.
     """
-    model_name = str(architecture or name)
+    asked = str(architecture or name)
+    model_name = SHORT_NAMES.get(asked, asked)
     file = Path(name) if architecture else None
+    _check_file(str(name), architecture, pretrained)
+    options = {"img_size": 224, **timm_kwargs} if asked in SHORT_NAMES else timm_kwargs
     if model_name == BUNDLED:
-        backbone = something_sprites_vit(**timm_kwargs)
+        backbone = something_sprites_vit(**options)
         file = file or data_dir() / "something_sprites_vit.safetensors"
     else:
-        backbone = _from_timm(model_name, pretrained and file is None, timm_kwargs)
+        file = file or (_own_file(model_name) if pretrained else None)
+        backbone = _from_timm(model_name, pretrained and file is None, options)
     check_plain(backbone)
+    if "img_size" in options:
+        _check_patches(backbone)
     if infer_imagenet_subset({"num_classes": backbone.num_classes}):
         backbone.reset_classifier(0)
     if pretrained and file is not None:
         _load_weights(backbone, file, model_name)
     _warn_without_quickgelu(backbone)
-    backbone.load_arguments = dict(name=str(name), pretrained=pretrained, architecture=architecture, **timm_kwargs)
+    arguments = dict(name=str(name), pretrained=pretrained, architecture=architecture, **timm_kwargs)
+    vars(backbone)["load_arguments"] = arguments
     return backbone.requires_grad_(False).eval()
 
 
@@ -72,26 +97,41 @@ def something_sprites_vit(**overrides) -> VisionTransformer:
     """Build the bundled architecture with a random start, trainable: 64 x 64 pixels, 17 tokens, width 128, 6 blocks."""
     shape = {"img_size": 64, "patch_size": 16, "embed_dim": 128, "depth": 6, "num_heads": 4, "num_classes": 0}
     backbone = VisionTransformer(**{**shape, **overrides})
-    backbone.pretrained_cfg = {
+    vars(backbone)["pretrained_cfg"] = {
         "architecture": BUNDLED,
-        "input_size": (3, *backbone.patch_embed.img_size),
+        "input_size": (3, *_frame_size(backbone)),
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),
     }
     return backbone
 
 
-def check_plain(backbone: nn.Module) -> None:
-    """Refuse, with a ValueError, every model whose blocks the adapters can't reuse exactly."""
+def plain_blocks(backbone: VisionTransformer) -> list[Block]:
+    """List the blocks of a model that `check_plain` let pass."""
+    return [cast(Block, block) for block in backbone.blocks]
+
+
+def _attentions(backbone: VisionTransformer) -> list[Any]:
+    return [block.attn for block in plain_blocks(backbone)]
+
+
+def _frame_size(backbone: VisionTransformer) -> tuple[int, ...]:
+    """Height and width in pixels that the backbone takes."""
+    return tuple(cast(Any, backbone.patch_embed).img_size)
+
+
+def check_plain(backbone: nn.Module) -> VisionTransformer:
+    """Return the model, or refuse it with a ValueError when the adapters can't reuse its blocks exactly."""
     kind = type(backbone).__name__
     if type(backbone) is not VisionTransformer:
-        raise ValueError(f"{kind} can't be adapted: {PLAIN_VIT}.")
+        raise ValueError(f"{kind} can't be adapted: {PLAIN_VIT}")
     for block in backbone.blocks:
         if type(block) is not Block or type(block.attn) is not Attention:
             parts = f"{type(block).__name__} with {type(getattr(block, 'attn', None)).__name__}"
-            raise ValueError(f"{kind} with blocks of type {parts} can't be adapted: {PLAIN_VIT}.")
+            raise ValueError(f"{kind} with blocks of type {parts} can't be adapted: {PLAIN_VIT}")
     if not backbone.global_pool:
-        raise ValueError(f"{kind} with global_pool='' gives no frame feature: choose 'token', 'avg' or 'map'.")
+        raise ValueError(f"{kind} with global_pool='' gives no frame feature: choose 'token', 'avg' or 'map'")
+    return backbone
 
 
 def find_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
@@ -106,8 +146,8 @@ def find_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
 def without_slow_attention(backbone: VisionTransformer) -> VisionTransformer:
     """Prepare a backbone on a CPU for bfloat16: torch's fused attention is slow there, the plain formula is not."""
     if next(backbone.parameters()).device.type == "cpu":
-        for block in backbone.blocks:
-            block.attn.fused_attn = False
+        for attention in _attentions(backbone):
+            attention.fused_attn = False
     return backbone
 
 
@@ -117,7 +157,8 @@ def in_precision(backbone: VisionTransformer, precision: str) -> Iterator[None]:
 
     On processors with bfloat16 instructions, "bf16" doubles the speed of an adapted tail on a CPU; others are slower.
     """
-    fused = [block.attn.fused_attn for block in backbone.blocks]
+    attentions = _attentions(backbone)
+    fused = [attention.fused_attn for attention in attentions]
     low = precision == "bf16"
     if low:
         without_slow_attention(backbone)
@@ -125,53 +166,116 @@ def in_precision(backbone: VisionTransformer, precision: str) -> Iterator[None]:
         with torch.autocast(next(backbone.parameters()).device.type, torch.bfloat16, enabled=low):
             yield
     finally:
-        for block, was in zip(backbone.blocks, fused, strict=True):
-            block.attn.fused_attn = was
+        for attention, was in zip(attentions, fused, strict=True):
+            attention.fused_attn = was
 
 
 class Normalise(nn.Module):
     """RGB clips -> the pixels that a backbone was trained on: (x - mean) / std, constants from its `pretrained_cfg`."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, backbone: VisionTransformer):
         super().__init__()
         config = resolve_model_data_config(backbone)
         self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1), persistent=False)
-        self.size = tuple(backbone.patch_embed.img_size)
+        self.size = _frame_size(backbone)
         self.any_size = backbone.dynamic_img_size
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips (..., 3, H, W), uint8 or float in [0, 1] -> float of the same shape; ValueError for any others."""
         shape = tuple(clips.shape)
         if clips.ndim < 4 or shape[-3] != 3:
-            raise ValueError(f"Clips of shape {shape}: (B, T, 3, H, W) is expected.")
+            raise ValueError(f"clips of shape {shape}: (B, T, 3, H, W) is expected")
         if shape[-2:] != self.size and not self.any_size:
-            raise ValueError(f"Frames of {shape[-2:]} pixels (H, W): this backbone takes {self.size}.")
+            raise ValueError(f"frames of {shape[-2:]} pixels (H, W): this backbone takes {self.size}")
         pixels = clips.to(self.mean.dtype)
         if clips.dtype == torch.uint8:
             pixels = pixels / 255
         elif not clips.is_floating_point():
-            raise ValueError(f"Clips of type {clips.dtype}: uint8, or float RGB in [0, 1] is expected.")
+            raise ValueError(f"clips of type {clips.dtype}: uint8, or float RGB in [0, 1] is expected")
         elif not torch.compiler.is_compiling() and not (clips.min() >= 0 and clips.max() <= 1):
-            raise ValueError(f"Float clips from {clips.min():.3g} to {clips.max():.3g}: RGB in [0, 1] is expected.")
+            raise ValueError(f"float clips from {clips.min():.3g} to {clips.max():.3g}: RGB in [0, 1] is expected")
         return (pixels - self.mean) / self.std
 
 
-def _from_timm(name: str, pretrained: bool, timm_kwargs: dict) -> nn.Module:
+def _check_file(name: str, architecture: str | None, pretrained: bool) -> None:
+    """Refuse what can't be meant when `name` is, or looks like, the path of a file."""
+    suffix = Path(name).suffix
+    if suffix in OTHER_FORMATS:
+        raise ValueError(
+            f"{name} is a {suffix} file, and weights are read from .safetensors files alone: convert its tensors once "
+            "with safetensors.torch.save_file"
+        )
+    if architecture is None and suffix == ".safetensors":
+        raise ValueError(f"{name} is a file of weights: say with architecture=... whose they are")
+    if architecture is not None and not pretrained:
+        raise ValueError(
+            f"pretrained=False reads no weights, but {name} is a file of weights: leave out one of the two"
+        )
+
+
+def _own_file(name: str) -> Path | None:
+    """The weights of a timm model in the folder $TASKADAPTER_WEIGHTS, if they are there."""
+    folder = os.environ.get("TASKADAPTER_WEIGHTS")
+    file = Path(folder or ".") / f"{name.partition('.')[0]}.safetensors"
+    return file if folder and file.is_file() else None
+
+
+def _from_timm(name: str, pretrained: bool, options: dict[str, Any]) -> VisionTransformer:
     if ":" not in name and not timm.is_model(name.partition(".")[0]):
-        raise ValueError(f"Unknown backbone {name!r}: use {BUNDLED!r} or a name from timm.list_models('vit_*').")
+        names = ", ".join(map(repr, (BUNDLED, *SHORT_NAMES)))
+        raise ValueError(f"unknown backbone {name!r}: use one of {names}, or a name from timm.list_models('vit_*')")
     try:
-        return timm.create_model(name, pretrained=pretrained, **timm_kwargs)
+        source = _cached_file(name) if pretrained else {}
+        model = timm.create_model(name, pretrained=pretrained, **source, **options)
     except (RuntimeError, TypeError) as error:  # TypeError: an option that other models do not have
         raise ValueError(f"timm can't build backbone {name!r}: {error}") from error
+    return check_plain(model)
+
+
+def _check_patches(backbone: VisionTransformer) -> None:
+    """Refuse a size of frames that leaves a rest: the rim of every picture would go unseen."""
+    size, embed = _frame_size(backbone), cast(Any, backbone.patch_embed)
+    if any(side % patch for side, patch in zip(size, embed.patch_size, strict=True)) and not embed.dynamic_img_pad:
+        patch = " x ".join(map(str, embed.patch_size))
+        raise ValueError(f"img_size={size} can't be divided into patches of {patch} pixels: take a multiple")
+
+
+def _cached_file(name: str) -> dict[str, Any]:
+    """Say to timm where the hub's cache has the weights; nothing, if it is to get them from the hub itself.
+
+    Raises:
+        FileNotFoundError: they are not in the cache, and the hub can't be reached. Without this question timm would
+            ask it again and again for the better part of a minute.
+    """
+    config = None if ":" in name else get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return {}
+    for file in HUB_FILES:
+        if isinstance(path := try_to_load_from_cache(config.hf_hub_id, file), str):
+            return {"pretrained_cfg_overlay": {"file": path}}
+    try:
+        HfApi().model_info(config.hf_hub_id, timeout=HUB_TIMEOUT)
+    except Exception as error:  # which one, depends on the version of the hub's client and its http library
+        architecture = name.partition(".")[0]
+        raise FileNotFoundError(
+            f"no weights for backbone {name!r}, and the hub can't be reached ({type(error).__name__}): connect once, "
+            f"so that they are downloaded, or put {architecture}.safetensors into a folder and name it in the "
+            "environment variable TASKADAPTER_WEIGHTS, or pass the path of a .safetensors file and "
+            f"architecture={architecture!r}"
+        ) from error
+    return {}
 
 
 def _load_weights(backbone: VisionTransformer, file: Path, name: str) -> None:
     """Copy the tensors of a `.safetensors` file into the backbone, which keeps its own precision (float32)."""
     if not file.is_file():
         raise FileNotFoundError(
-            f"No weights for backbone {name!r} at {file}: get the project's data_samples folder and name it in the "
-            "environment variable TASKADAPTER_DATA, give the right path, or ask for pretrained=False."
+            f"no weights for backbone {name!r} at {file}: get the project's data_samples folder and name it in the "
+            "environment variable TASKADAPTER_DATA, give the right path, or ask for pretrained=False"
         )
     try:
         # timm's own converter: reads the layouts of OpenAI and OpenCLIP too, and fits position embeddings to img_size
@@ -181,14 +285,14 @@ def _load_weights(backbone: VisionTransformer, file: Path, name: str) -> None:
     if backbone.num_classes == 0:  # files with and without a classifier are taken
         found = {name: value for name, value in found.items() if not name.startswith("head.")}
     if misfit := find_misfit(backbone.state_dict(), found):
-        raise ValueError(f"{file} does not hold the weights of {name!r}: {misfit}.")
+        raise ValueError(f"{file} does not hold the weights of {name!r}: {misfit}")
     backbone.load_state_dict(found)
 
 
 def _warn_without_quickgelu(backbone: VisionTransformer) -> None:
     """Warn when weights trained with QuickGELU sit in a model with the ordinary GELU: its features would be others."""
-    config = backbone.pretrained_cfg
+    config: dict[str, Any] = vars(backbone)["pretrained_cfg"]
     natively_quick = any("QuickGELU" in note for note in config.get("notes") or ())
-    if natively_quick and not isinstance(backbone.blocks[0].mlp.act, QuickGELU):
+    if natively_quick and not isinstance(cast(Any, plain_blocks(backbone)[0].mlp).act, QuickGELU):
         right = config["architecture"].replace("_clip_", "_clip_quickgelu_") + "." + config["tag"]
-        warnings.warn(f"These weights were trained with QuickGELU: load {right!r} instead.", stacklevel=3)
+        warnings.warn(f"these weights were trained with QuickGELU: load {right!r} instead", stacklevel=3)

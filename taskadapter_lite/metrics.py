@@ -87,7 +87,7 @@ def otam_distances(distances: Tensor, gamma: float = 0.1) -> Tensor:
     return -gamma * torch.cat([column, column[..., :-1]], -1).logsumexp(-1)
 
 
-def _otam_pair(distances: Tensor, gamma: float = 0.1) -> Tensor:
+def _otam_pair(distances: Tensor, gamma: float) -> Tensor:
     return otam_distances(distances, gamma) + otam_distances(distances.transpose(-1, -2), gamma)
 
 
@@ -136,12 +136,15 @@ def alignment(support: Tensor, query: Tensor, metric: str = "otam", gamma: float
         query: (T, D) features of one query clip.
         metric: "otam" or "bimhm".
     """
-    ways = {"otam": partial(_otam_pair, gamma=gamma), "bimhm": bimhm_distances}
-    if metric not in ways:
-        raise ValueError(f"metric is {metric!r}; alignments exist for {', '.join(ways)}")
+    aligners: dict[str, Callable[[Tensor], Tensor]] = {
+        "otam": partial(_otam_pair, gamma=gamma),
+        "bimhm": bimhm_distances,
+    }
+    if metric not in aligners:
+        raise ValueError(f"metric is {metric!r}; alignments exist for {', '.join(aligners)}")
     with torch.enable_grad():
         distances = frame_distances(support[None, None], query[None])[0, 0, 0].detach().requires_grad_()
-        total = ways[metric](distances)
+        total = aligners[metric](distances)
         (weights,) = torch.autograd.grad(total, distances)
     return Alignment(distances.detach(), weights, total.item())
 
@@ -158,6 +161,8 @@ class TRX(nn.Module):
         cardinalities: sizes of the ordered tuples, each at most T.
         key_dim: width of keys and values.
     """
+
+    position: Tensor
 
     def __init__(self, dim: int, T: int = 8, cardinalities: tuple[int, ...] = (2, 3), key_dim: int = 1152) -> None:
         super().__init__()
@@ -179,10 +184,10 @@ class TRX(nn.Module):
         """
         frames, tuples = features.float() + self.position, getattr(self, f"tuples_{self.cardinalities[level]}")
 
-        def project(linear: nn.Linear) -> Tensor:
-            places = rearrange(linear.weight, "k (c d) -> c k d", c=tuples.shape[1])
+        def project(linear: nn.Module) -> Tensor:
+            places = rearrange(linear.get_parameter("weight"), "k (c d) -> c k d", c=tuples.shape[1])
             parts = [F.linear(frames, place)[..., chosen, :] for place, chosen in zip(places, tuples.T, strict=True)]
-            return sum(parts) + linear.bias
+            return sum(parts) + linear.get_parameter("bias")
 
         return self.key_norm[level](project(self.to_key[level])), project(self.to_value[level])
 

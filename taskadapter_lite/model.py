@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from taskadapter_lite.adapters import AXES, AdaptedBlock, Adapter, check_scope, scope_mask
-from taskadapter_lite.backbone import Normalise, check_plain, find_misfit
+from taskadapter_lite.backbone import Normalise, check_plain, find_misfit, plain_blocks
 
 
 class TaskAdapterViT(nn.Module):
@@ -24,23 +24,23 @@ class TaskAdapterViT(nn.Module):
     the untrained model gives the features that `backbone` gives each frame by itself.
 
     Args:
-        backbone: Plain timm vision transformer, see `load_backbone`. It's frozen in place, and its `pretrained_cfg`
+        backbone: plain timm vision transformer, see `load_backbone`. It's frozen in place, and its `pretrained_cfg`
             says how pixels are normalised.
-        depth: Adapted blocks L, counted from the end. 0 is the frozen baseline: nothing is trained.
-        T: Frames a clip.
-        scope: Who attends to whom in task attention: "inductive", "split" (published) or "joint"; see `scope_mask`.
-        axes: Any of "time", "space", "task", "joint". ("time", "space", "joint") is AIM (Yang et al., ICLR 2023);
+        depth: adapted blocks L, counted from the end. 0 is the frozen baseline: nothing is trained.
+        T: frames a clip.
+        scope: who attends to whom in task attention: "inductive", "split" (published) or "joint"; see `scope_mask`.
+        axes: any of "time", "space", "task", "joint". ("time", "space", "joint") is AIM (Yang et al., ICLR 2023);
             ("space", "joint") adapts the image model alone.
-        ratio: Bottleneck of the adapters over D.
+        ratio: bottleneck of the adapters over D.
         zero_init: False starts the task adapters at random, as in the published code.
-        temporal_embedding: Where it's added: "adapted" (before the first adapted block, so that `prefix` depends on the
+        temporal_embedding: where it's added: "adapted" (before the first adapted block, so that `prefix` depends on the
             clip alone), "input" (before block 1 and before CLIP's pre-norm, as in the published code), or None.
-        temporal_std: Standard deviation of the embedding's start; above 0 the model doesn't start as the backbone.
-        checkpointing: Recompute each adapted block in the backward pass: less memory for more time. ViT-B/16, L = 6 and
+        temporal_std: standard deviation of the embedding's start; above 0 the model doesn't start as the backbone.
+        checkpointing: recompute each adapted block in the backward pass: less memory for more time. ViT-B/16, L = 6 and
             10 clips of 8 frames keep 7.4 GiB of activations without it, 0.3 GiB with it.
 
     Raises:
-        ValueError: An argument out of its range, or a backbone that is no plain vision transformer.
+        ValueError: an argument out of its range, or a backbone that is no plain vision transformer.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TaskAdapterViT(nn.Module):
     ):
         super().__init__()
         check_plain(backbone)
-        blocks, D = backbone.blocks, backbone.embed_dim
+        blocks, D = plain_blocks(backbone), backbone.embed_dim
         _check_arguments(depth, len(blocks), T, axes, temporal_embedding)
         self.backbone = backbone.requires_grad_(False).eval()
         self.normalise = Normalise(backbone)
@@ -82,7 +82,7 @@ class TaskAdapterViT(nn.Module):
 
         Args:
             clips: (B, T, 3, H, W), support first, uint8 or float RGB in [0, 1]; or (E, B, T, 3, H, W), E episodes.
-            n_support: How many of the B clips are support clips, 1 to B.
+            n_support: how many of the B clips are support clips, 1 to B.
 
         Returns:
             Features (B, T, D') or (E, B, T, D').
@@ -100,19 +100,19 @@ class TaskAdapterViT(nn.Module):
             Tokens (..., T, N, D) before the first adapted block.
 
         Raises:
-            ValueError: Clips of another shape or range, or a temporal embedding at the input.
+            ValueError: clips of another shape or range, or a temporal embedding at the input.
         """
         if self.temporal_place == "input":
             raise ValueError(
                 "temporal_embedding='input' is trained below the frozen blocks, so there is no prefix to cache: "
-                "call model(clips, n_support), or choose temporal_embedding='adapted'."
+                "call model(clips, n_support), or choose temporal_embedding='adapted'"
             )
         return self.below(clips)
 
     def below(self, clips: Tensor) -> Tensor:
         """Run all that lies below the adapted blocks: `prefix`, but with gradient where something there is trained."""
         tokens = self._embed(clips)
-        if self.temporal_place == "input":
+        if self.temporal is not None and self.temporal_place == "input":
             tokens = tokens + self.temporal[:, None]
         return self._frozen_blocks(tokens)
 
@@ -121,17 +121,17 @@ class TaskAdapterViT(nn.Module):
 
         Args:
             tokens: (B, T, N, D) from `prefix`, support first; or (E, B, T, N, D), E episodes of equal shape.
-            n_support: How many of the B clips are support clips, 1 to B.
+            n_support: how many of the B clips are support clips, 1 to B.
 
         Returns:
             Features (B, T, D') or (E, B, T, D').
         """
         if tokens.ndim not in (4, 5) or tokens.shape[-3::2] != (self.T, self.backbone.embed_dim):
             expected = f"(B, T={self.T}, N, D={self.backbone.embed_dim}), or E such episodes (E, B, T, N, D)"
-            raise ValueError(f"Tokens of shape {tuple(tokens.shape)}: {expected} is expected.")
+            raise ValueError(f"tokens of shape {tuple(tokens.shape)}: {expected} is expected")
         *episodes, B, T, _, _ = tokens.shape
         mask = scope_mask(n_support, B - n_support, self.scope, device=tokens.device)
-        if self.temporal_place == "adapted":
+        if self.temporal is not None and self.temporal_place == "adapted":
             tokens = tokens + self.temporal[:, None]
         blocks = list(self.adapted.values())
         for block in blocks:
@@ -147,7 +147,7 @@ class TaskAdapterViT(nn.Module):
         """Clips (..., T, 3, H, W) -> patches, class and register tokens with their positions (..., T, N, D)."""
         pixels = self.normalise(clips)
         if clips.shape[-4] != self.T:
-            raise ValueError(f"Clips of {clips.shape[-4]} frames: this model was built for T={self.T}.")
+            raise ValueError(f"clips of {clips.shape[-4]} frames: this model was built for T={self.T}")
         patches = self.backbone.patch_embed(rearrange(pixels, "... c h w -> (...) c h w"))
         tokens = self.backbone._pos_embed(patches)
         return tokens.reshape(*clips.shape[:-3], *tokens.shape[1:])
@@ -180,14 +180,14 @@ class TaskAdapterViT(nn.Module):
         """Load what `adapter_state` gave; a temporal embedding for another T is interpolated, with a warning.
 
         Raises:
-            ValueError: The tensors are those of another model.
+            ValueError: the tensors are those of another model.
         """
         own = {name: p for name, p in self.named_parameters() if p.requires_grad}
         state = dict(state)
         if self.temporal is not None and "temporal" in state:
             state["temporal"] = _fit_frames(state["temporal"], self.T)
         if misfit := find_misfit(own, state):
-            raise ValueError(f"These adapters do not fit the model: {misfit}.")
+            raise ValueError(f"these adapters do not fit the model: {misfit}")
         for name, parameter in own.items():
             parameter.copy_(state[name])
 
@@ -230,19 +230,19 @@ class TaskAdapterViT(nn.Module):
 
 def _check_arguments(depth: int, n_blocks: int, T: int, axes: Sequence[str], temporal_embedding: str | None) -> None:
     if not 0 <= depth <= n_blocks:
-        raise ValueError(f"depth={depth}: of this backbone's blocks, 0 to {n_blocks} can be adapted.")
+        raise ValueError(f"depth={depth}: of this backbone's blocks, 0 to {n_blocks} can be adapted")
     if T < 1:
-        raise ValueError(f"T={T}: a clip has at least 1 frame.")
+        raise ValueError(f"T={T}: a clip has at least 1 frame")
     if unknown := set(axes) - set(AXES):
-        raise ValueError(f"Unknown axis {min(unknown)!r}: choose any of {', '.join(AXES)}.")
+        raise ValueError(f"unknown axis {min(unknown)!r}: choose any of {', '.join(AXES)}")
     if temporal_embedding not in ("adapted", "input", None):
-        raise ValueError(f"Unknown temporal_embedding {temporal_embedding!r}: choose 'adapted', 'input' or None.")
+        raise ValueError(f"unknown temporal_embedding {temporal_embedding!r}: choose 'adapted', 'input' or None")
 
 
 def _fit_frames(temporal: Tensor, T: int) -> Tensor:
     """Interpolate a temporal embedding (T', D) to (T, D); frames sit in the middle of equal segments."""
     if len(temporal) == T:
         return temporal
-    warnings.warn(f"A temporal embedding trained for T={len(temporal)} is interpolated to T={T}.", stacklevel=3)
+    warnings.warn(f"a temporal embedding trained for T={len(temporal)} is interpolated to T={T}", stacklevel=3)
     channels = rearrange(temporal, "t d -> 1 d t")
     return rearrange(F.interpolate(channels, size=T, mode="linear", align_corners=False), "1 d t -> t d")

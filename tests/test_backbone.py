@@ -1,12 +1,16 @@
-"""Loading: every family of plain vision transformers, files that fit and files that don't."""
+"""Loading: every family of plain vision transformers, files that fit and files that don't, with no network."""
 
+import os
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
+from taskadapter_lite import backbone as module
 from taskadapter_lite.backbone import BUNDLED, Normalise, check_plain, load_backbone, something_sprites_vit
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32}
@@ -69,6 +73,113 @@ def test_file_that_is_no_safetensors_is_refused(tmp_path):
         load_backbone(tmp_path / "text.safetensors", architecture=BUNDLED)
 
 
+TIMM = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """An empty cache, no folder of weights, and a hub that nobody answers for; calls are counted."""
+    asked = []
+
+    def refuse(self, repo, **_):
+        asked.append(repo)
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(module.HfApi, "model_info", refuse)
+    monkeypatch.delenv("TASKADAPTER_WEIGHTS", raising=False)
+    return asked
+
+
+def test_without_network_and_file_one_sentence_names_the_three_ways_at_once(no_network):
+    start = time.perf_counter()
+    with pytest.raises(FileNotFoundError) as refused:
+        load_backbone("dinov2_small")
+    assert time.perf_counter() - start < 5
+    said = str(refused.value)
+    assert "\n" not in said
+    for way in ("connect once", "vit_small_patch14_dinov2.safetensors", "TASKADAPTER_WEIGHTS", "architecture="):
+        assert way in said
+    assert no_network == ["timm/vit_small_patch14_dinov2.lvd142m"]
+
+
+def test_the_folder_of_weights_comes_before_cache_and_hub(no_network, tmp_path, monkeypatch):
+    source = timm.create_model("vit_tiny_patch16_224", num_classes=0, **TINY).eval()
+    halves = {name: value.half() for name, value in source.state_dict().items()}
+    save_file(halves, tmp_path / "vit_tiny_patch16_224.safetensors")
+    monkeypatch.setenv("TASKADAPTER_WEIGHTS", str(tmp_path))
+    loaded = load_backbone(TIMM, **TINY)
+    assert all(torch.equal(loaded.state_dict()[name], halves[name].float()) for name in halves)
+    assert loaded.pretrained_cfg["tag"] == "augreg_in21k_ft_in1k"
+    assert torch.equal(load_backbone(**loaded.load_arguments).pos_embed, loaded.pos_embed)
+    assert not no_network
+    random = load_backbone(TIMM, pretrained=False, **TINY)
+    assert not torch.equal(random.blocks[0].mlp.fc1.weight, loaded.blocks[0].mlp.fc1.weight)
+
+
+def test_what_lies_in_the_hubs_cache_needs_no_network(no_network, tmp_path):
+    source = timm.create_model("vit_tiny_patch16_224", **TINY).eval()
+    repository = tmp_path / "hub" / f"models--timm--{TIMM}"
+    for folder in ("refs", "snapshots/abc"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    save_file(source.state_dict(), repository / "snapshots" / "abc" / "model.safetensors")
+    loaded = load_backbone(TIMM, **TINY)
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(images), source.forward_head(source.forward_features(images), pre_logits=True))
+    assert not no_network
+
+
+@pytest.mark.parametrize(
+    "name, tokens", [("dinov2_small", 257), ("dinov2_base", 257), ("clip_b16", 197), ("siglip_b16", 196)]
+)
+def test_short_names_take_frames_of_224_pixels(name, tokens):
+    short = load_backbone(name, pretrained=False, depth=1)
+    assert short.patch_embed.img_size == (224, 224)
+    assert short.pos_embed.shape[1] == tokens
+    assert module.SHORT_NAMES[name] in timm.list_pretrained()
+    assert load_backbone(**short.load_arguments).patch_embed.img_size == (224, 224)
+    small = load_backbone(name, pretrained=False, depth=1, img_size=112)
+    assert small.patch_embed.img_size == (112, 112)
+
+
+WEIGHTS = Path(os.environ.get("TASKADAPTER_WEIGHTS") or "no such folder")
+
+
+@pytest.mark.skipif(
+    not (WEIGHTS / "vit_small_patch14_dinov2.safetensors").is_file(),
+    reason="needs $TASKADAPTER_WEIGHTS with vit_small_patch14_dinov2.safetensors: the real model is NOT tested",
+)
+def test_a_real_image_model_is_read_from_the_folder():
+    backbone = load_backbone("dinov2_small")
+    assert next(backbone.parameters()).dtype == torch.float32
+    images = torch.rand(2, 3, 224, 224)
+    features = backbone(images)
+    assert features.shape == (2, 384)
+    assert features.isfinite().all()
+    assert not torch.allclose(features[0], load_backbone("dinov2_small", pretrained=False)(images)[0])
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".bin", ".onnx"])
+@pytest.mark.parametrize("architecture", [None, "vit_tiny_patch16_224"])
+def test_files_of_other_formats_are_refused_by_their_format(suffix, architecture):
+    with pytest.raises(ValueError, match=rf"weights{suffix} is a \{suffix} file.*\.safetensors files alone"):
+        load_backbone(f"weights{suffix}", architecture=architecture)
+
+
+def test_a_file_needs_its_architecture_and_is_not_ignored():
+    with pytest.raises(ValueError, match="weights.safetensors is a file of weights: say with architecture="):
+        load_backbone("weights.safetensors")
+    with pytest.raises(ValueError, match="pretrained=False reads no weights, but weights.safetensors is a file"):
+        load_backbone("weights.safetensors", pretrained=False, architecture=BUNDLED)
+
+
+@pytest.mark.parametrize("name, size", [("dinov2_small", 100), (BUNDLED, 60), ("vit_tiny_patch16_224", (64, 60))])
+def test_a_size_that_leaves_a_rest_is_refused(name, size):
+    with pytest.raises(ValueError, match=r"img_size=\(.*\) can't be divided into patches of 1. x 1. pixels"):
+        load_backbone(name, pretrained=False, img_size=size, depth=1)
+
+
 def test_classifier_is_dropped_and_projection_is_kept():
     assert load_backbone("vit_tiny_patch16_224", pretrained=False, **TINY).num_classes == 0
     clip = load_backbone("vit_base_patch16_clip_quickgelu_224.openai", pretrained=False, **TINY)
@@ -100,7 +211,7 @@ def test_other_models_are_refused_in_one_sentence(name, kind, small):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="Unknown backbone 'vit_huge_sprites'"):
+    with pytest.raises(ValueError, match="unknown backbone 'vit_huge_sprites'"):
         load_backbone("vit_huge_sprites")
     with pytest.raises(ValueError, match="can't build backbone 'vit_tiny_patch16_224.nonsense'"):
         load_backbone("vit_tiny_patch16_224.nonsense", pretrained=True)
@@ -125,7 +236,7 @@ def test_normalise_by_hand():
 @pytest.mark.parametrize(
     "clips, message",
     [
-        (torch.zeros(2, 3, 16, 16, dtype=torch.uint8)[0], "Clips of shape"),
+        (torch.zeros(2, 3, 16, 16, dtype=torch.uint8)[0], "clips of shape"),
         (torch.zeros(2, 8, 1, 16, 16, dtype=torch.uint8), r"\(B, T, 3, H, W\) is expected"),
         (torch.zeros(2, 8, 3, 16, 24, dtype=torch.uint8), r"\(16, 24\) pixels.*takes \(16, 16\)"),
         (torch.zeros(2, 8, 3, 16, 16, dtype=torch.int64), "torch.int64"),

@@ -54,7 +54,7 @@ def test_another_architecture_is_trained_saved_and_loaded_again(tmp_path, monkey
     [
         (["--architecture", "resnet18"], "timm can't build backbone 'resnet18'"),
         (["--architecture", "mobilevit_s"], "timm"),
-        (["--architecture", "no_such_model"], "Unknown backbone"),
+        (["--architecture", "no_such_model"], "unknown backbone"),
         (["--architecture", "vit_tiny_patch16_224", "--image-size", "100"], "take a multiple"),
         (["--images", "31"], "images is 31"),
         (["--architecture", "vit_base_patch16_siglip_224"], "class token"),
