@@ -5,30 +5,43 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from platformdirs import user_cache_dir
+
 
 def data_dir() -> Path:
-    """Folder of the bundled clips and weights: $TASKADAPTER_DATA, or data_samples beside the package."""
-    return Path(os.environ.get("TASKADAPTER_DATA") or Path(__file__).parents[1] / "data_samples")
+    """Folder of the bundled weights, adapters and episode lists.
+
+    $TASKADAPTER_DATA, the package's own data_samples where it was installed from a wheel, or the one of the checkout.
+    """
+    installed, checkout = (folder / "data_samples" for folder in Path(__file__).parents[:2])
+    return Path(os.environ.get("TASKADAPTER_DATA") or (installed if installed.is_dir() else checkout))
 
 
-def verify_bundled() -> None:
-    """Compare every bundled file with size and checksum in the manifest.
+def cache_dir() -> Path:
+    """The user's folder for what the library makes once and can make again."""
+    return Path(user_cache_dir("taskadapter_lite", appauthor=False))
+
+
+def verify_files(folder: Path, entries: Sequence[dict]) -> None:
+    """Compare files with the size and checksum that a manifest lists.
+
+    Args:
+        folder: what the paths of the entries start from.
+        entries: dicts with "path", "bytes" and "sha256".
 
     Raises:
         ValueError: one sentence that names the first damaged or missing file and how to restore it.
     """
-    manifest = read_manifest()
-    entries = manifest["clips"] + manifest.get("files", [])
-    refuse_outside(data_dir(), [entry["path"] for entry in entries])
+    refuse_outside(folder, [entry["path"] for entry in entries])
     for entry in entries:
-        path = data_dir() / entry["path"]
+        path = folder / entry["path"]
         fault = _fault(path, entry)
         if fault:
-            raise ValueError(f"{path} {fault}; restore it with: git checkout -- {path}")
+            raise ValueError(f"{path} {fault}; {_restore(path)}")
 
 
 def _fault(path: Path, entry: dict) -> str | None:
@@ -40,10 +53,23 @@ def _fault(path: Path, entry: dict) -> str | None:
     return None if hashlib.sha256(content).hexdigest() == entry["sha256"] else "is damaged (its checksum differs)"
 
 
-def read_manifest() -> dict:
-    """The list of bundled clips and files; ValueError says how to restore it when it is missing or damaged."""
-    path = data_dir() / "manifest.json"
-    restore = f"restore it with: git checkout -- {path}"
+def _restore(path: Path) -> str:
+    """What brings a file back: git in a checkout, the package in an installation, the renderer in the cache."""
+    if path.is_relative_to(cache_dir()):
+        return f"delete the folder {cache_dir()} and the clips are rendered again"
+    if Path(__file__).parents[1].joinpath("pyproject.toml").is_file():
+        return f"restore it with: git checkout -- {path}"
+    return "install the package taskadapter_lite again to restore it"
+
+
+def read_manifest(folder: Path | None = None) -> dict:
+    """The list of bundled clips and files, or that of another folder.
+
+    Raises:
+        ValueError: it is missing or damaged; the sentence says how to restore it.
+    """
+    path = (folder or data_dir()) / "manifest.json"
+    restore = _restore(path)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -59,13 +85,15 @@ def read_manifest() -> dict:
 
 def refuse_outside(root: Path, paths: Iterable[str]) -> None:
     """Lists come from strangers: ValueError if a path leaves `root` by `..`, a leading slash or a link."""
-    inside, links = root.resolve(), {}
+    inside = root.resolve()
+    links: dict[Path, set[str] | None] = {}
     for path in paths:
-        folder = (root / path).parent
+        folder, name = (root / path).parent, Path(path).name
         if folder not in links:  # a folder is looked at once, which matters for lists of 70,000 videos
             links[folder] = _links_in(folder) if folder.resolve().is_relative_to(inside) else None
-        safe = links[folder] is not None and Path(path).name not in ("", "..")
-        if not safe or (Path(path).name in links[folder] and not (root / path).resolve().is_relative_to(inside)):
+        found = links[folder]
+        leaves = found is not None and name in found and not (root / path).resolve().is_relative_to(inside)
+        if found is None or name in ("", "..") or leaves:
             raise ValueError(f"{path!r} leads outside of {root}; pass allow_outside=True if that is wanted")
 
 

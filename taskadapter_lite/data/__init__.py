@@ -22,7 +22,8 @@ from taskadapter_lite.data.datasets import (
 )
 from taskadapter_lite.data.labelled import FileClips, LabelledClips
 from taskadapter_lite.data.public import PARTS, ListedClip, published_datasets, published_split, read_split_list
-from taskadapter_lite.files import data_dir, verify_bundled
+from taskadapter_lite.files import data_dir
+from taskadapter_lite.sprites.bundled import verify_bundled
 
 __all__ = [
     "PARTS",

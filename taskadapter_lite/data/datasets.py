@@ -21,7 +21,8 @@ from taskadapter_lite.data.public import (
     save_split,
     split_classes,
 )
-from taskadapter_lite.files import data_dir, read_manifest, verify_bundled
+from taskadapter_lite.files import data_dir, read_manifest
+from taskadapter_lite.sprites.bundled import clips_folder, verify_bundled
 from taskadapter_lite.sprites.render import ACTIONS, render_clips
 
 __all__ = [
@@ -272,4 +273,4 @@ def bundled_clips(split: str, T: int = 8, seed: int = 0) -> FileClips:
         )
     class_names = list(dict.fromkeys(entry["class"] for entry in entries))
     labels = [class_names.index(entry["class"]) for entry in entries]
-    return FileClips(data_dir(), [entry["path"] for entry in entries], labels, class_names, T, seed)
+    return FileClips(clips_folder(), [entry["path"] for entry in entries], labels, class_names, T, seed)

@@ -1,7 +1,7 @@
 """Something-Sprites: 100 drawn actions, in pairs that only the order of time tells apart.
 
 `motions` moves things, `actions` says what each class does, `render` turns class, number and seed into clips,
-`export` writes them as files.
+`export` writes them as files, `bundled` finds those that come with the library.
 """
 
 from taskadapter_lite.sprites.actions import ACTIONS
