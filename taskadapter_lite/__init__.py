@@ -6,6 +6,7 @@ The names below can be imported from here; each is loaded on first use, so that 
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -48,7 +49,7 @@ _PACKAGES = ("attention", "data", "figures", "metrics", "sprites", "studies", "t
 __all__ = sorted([*_MODULE, *_PACKAGES])
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return import_module(f"taskadapter_lite.{name}")
     if name not in _MODULE:

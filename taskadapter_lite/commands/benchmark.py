@@ -14,10 +14,7 @@ from taskadapter_lite import figures
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.files import write_json
 from taskadapter_lite.provenance import environment
-from taskadapter_lite.sprites.actions import ACTIONS
-from taskadapter_lite.sprites.export import slug, write_mp4
-from taskadapter_lite.sprites.render import render_clips
-from taskadapter_lite.studies.speed import Workload, evaluation_seconds, ladder_of_switches, run_benchmark
+from taskadapter_lite.studies.speed import Workload, ladder_of_switches, run_benchmark, table, write_clips
 
 HELP = "time the published way of running Task-Adapter against ours, switch by switch"
 
@@ -64,40 +61,6 @@ def run(args: argparse.Namespace) -> int:
         draw(found, args.out)
     print(f"benchmark.json and figures are in {args.out}")
     return 0
-
-
-def write_clips(folder: Path, size: int, n: int) -> None:
-    """n rendered clips of 30 frames as mp4 files, in two class folders."""
-    names = list(ACTIONS)[:2]
-    for name in names:
-        for i, clip in enumerate(render_clips(name, range((n + 1) // 2), n_frames=30, size=size)):
-            write_mp4(folder / slug(name) / f"{i:03d}.mp4", clip)
-
-
-def table(found: dict) -> str:
-    """One run as text."""
-    w = found["workload"]
-    lines = [
-        f"\n{w['backbone']}, {w['size']} pixels, L = {w['depth']}, {w['n_way']}-way {w['k_shot']}-shot, {w['device']}"
-    ]
-    lines.append(f"{'':<28} {'step (s)':>9} {'ratio':>16} {'evaluate (s)':>13} {'ratio':>16} {'memory (MB)':>12}")
-    for row in found["rows"]:
-        cells = []
-        for what in ("train", "evaluate"):
-            ratio, spent = row["ratios"][what], sorted(row["seconds"][what])
-            cells.append(f"{spent[len(spent) // 2]:>9.3f}")
-            cells.append(f"{ratio['median']:.1f} ({ratio['least']:.1f}-{ratio['largest']:.1f})")
-        lines.append(
-            f"{row['name']:<28} {cells[0]} {cells[1]:>16} {cells[2]:>13} {cells[3]:>16} {row['memory'] / 1e6:>12.1f}"
-        )
-    lines.append("evaluating 1,000 episodes of 2,400 test clips, from the above (s):")
-    for row in found["rows"]:
-        first, own = (evaluation_seconds(one, w) for one in (found["rows"][0], row))
-        lines.append(f"{row['name']:<28} {own:>9.0f} {first / own:>16.1f}")
-    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found["decoding"].items())
-    lines.append(f"frames read a second: {rates}")
-    lines.append(f"the matrix products of the last way's step alone: {found['matmul_seconds']:.3f} s; all per episode")
-    return "\n".join(lines)
 
 
 def draw(found: dict, out: Path) -> None:

@@ -6,12 +6,11 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from taskadapter_lite.data.checking import Report, check_dataset
-from taskadapter_lite.data.public import published_datasets, published_split
+from taskadapter_lite.data.checking import check_dataset
+from taskadapter_lite.data.public import published_datasets
 from taskadapter_lite.files import write_json
 
 HELP = "compare a data set on disk with its published split, and read every clip once"
-SHOWN = 5  # entries of each kind of finding on screen; the report file has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,40 +36,6 @@ def run(args: argparse.Namespace) -> int:
         args.root, args.dataset, args.list, args.frames, args.min_clips, args.quick, args.allow_outside
     )
     write_json(target, asdict(report), indent=1)
-    print(summary(report))
+    print(report.summary())
     print(f"report: {target}")
     return 1 if report.problems else 0
-
-
-def summary(report: Report) -> str:
-    """The report in a few lines."""
-    lines = [f"{'part':8} {'expected':>9} {'found':>9} {'readable':>9}"]
-    for part, counts in report.videos.items():
-        lines.append(f"{part:8} {counts['expected']:9,} {counts['found']:9,} {counts['readable']:9,}")
-    for name in (
-        "missing_classes",
-        "missing",
-        "unreadable",
-        "too_short",
-        "other_length",
-        "named_differently",
-        "thin_classes",
-        "shared_classes",
-    ):
-        findings = getattr(report, name)
-        findings = list(findings.items()) if isinstance(findings, dict) else findings
-        if findings:
-            lines.append(f"{name.replace('_', ' ')}: {len(findings):,}")
-            lines += [f"  {_in_words(finding)}" for finding in findings[:SHOWN]]
-            lines += [f"  ... and {len(findings) - SHOWN:,} more"] if len(findings) > SHOWN else []
-    page = (
-        ""
-        if report.dataset == "folder"
-        else f"; {report.dataset} is to be had from {published_split(report.dataset).page}"
-    )
-    lines.append(f"not usable: {'; '.join(report.problems)}{page}" if report.problems else "usable")
-    return "\n".join(lines)
-
-
-def _in_words(finding: str | tuple) -> str:
-    return finding if isinstance(finding, str) else " | ".join(str(word) for word in finding)

@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
 from taskadapter_lite.commands import build_parser, pretrain
 from taskadapter_lite.commands._options import add_device_argument
 from taskadapter_lite.results import RunResult
+from taskadapter_lite.studies.experiments import Experiment, experiment_names, load_experiment
 
 HELP = "run a saved experiment: train and test for each number of shots and each seed; what is done stays done"
-FOLDER = Path(__file__).parents[1] / "studies" / "experiments"
 NO_FILES = ("bundled", "sprites")  # data that need no folder
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What a file of an experiment says.
-
-    Attributes:
-        title, note: what it is, and what to know before it is run.
-        data: "bundled", "sprites", or the data set whose folder `--data` has to name.
-        options: command-line options of `train` and `evaluate`.
-        train, evaluate: further options of each.
-        shots: numbers of support clips a class; a model is trained for each.
-        seeds: training seeds; episodes of the test are the same for all.
-        pretrain: options of a backbone to pre-train first; none: the one that the options name.
-        ladder: options of a ladder that is run instead of `train` and `evaluate`, after a choice of learning rates.
-    """
-
-    title: str
-    note: str
-    data: str
-    options: list[str]
-    train: list[str]
-    evaluate: list[str]
-    shots: list[int]
-    seeds: list[int]
-    pretrain: list[str] = field(default_factory=list)
-    ladder: list[str] = field(default_factory=list)
 
 
 class Part(NamedTuple):
@@ -85,32 +56,6 @@ def run(args: argparse.Namespace) -> int:
         if not args.show and (status := run_verb(command)):
             return status
     return 0
-
-
-def experiment_names() -> list[str]:
-    """The experiments that come with the library."""
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
-
-
-def load_experiment(name: str | Path) -> Experiment:
-    """An experiment that comes with the library, or one of a file.
-
-    Raises:
-        ValueError: no such experiment, or a file that does not describe one.
-        OSError: the file can't be read.
-    """
-    path = Path(name) if str(name).endswith(".json") else FOLDER / f"{name}.json"
-    if path.parent == FOLDER and path.stem not in experiment_names():
-        raise ValueError(f"no experiment is called {name!r}; there are {', '.join(experiment_names())}")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        experiment = Experiment(**found)
-    except (TypeError, ValueError) as error:
-        wanted = ", ".join(one.name for one in fields(Experiment) if one.default_factory is MISSING)
-        raise ValueError(f"{path} describes no experiment, which has {wanted} ({error})") from error
-    if not experiment.shots or not experiment.seeds:
-        raise ValueError(f"{path} has shots {experiment.shots} and seeds {experiment.seeds}: both need an entry")
-    return experiment
 
 
 def parts_of(experiment: Experiment, args: argparse.Namespace) -> Iterator[Part]:

@@ -16,6 +16,8 @@ from taskadapter_lite.data.decoding import decode_frames
 from taskadapter_lite.data.public import PARTS, ListedClip, Locator, part_of_list, published_split, read_split_list
 from taskadapter_lite.files import refuse_outside
 
+SHOWN = 5  # entries of each kind of finding in a summary
+
 
 @dataclass
 class Report:
@@ -47,6 +49,39 @@ class Report:
     thin_classes: dict[str, int] = field(default_factory=dict)
     shared_classes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """The report in a few lines; of each kind of finding the first ones."""
+        lines = [f"{'part':8} {'expected':>9} {'found':>9} {'readable':>9}"]
+        for part, counts in self.videos.items():
+            lines.append(f"{part:8} {counts['expected']:9,} {counts['found']:9,} {counts['readable']:9,}")
+        for name in (
+            "missing_classes",
+            "missing",
+            "unreadable",
+            "too_short",
+            "other_length",
+            "named_differently",
+            "thin_classes",
+            "shared_classes",
+        ):
+            findings = getattr(self, name)
+            findings = list(findings.items()) if isinstance(findings, dict) else findings
+            if findings:
+                lines.append(f"{name.replace('_', ' ')}: {len(findings):,}")
+                lines += [f"  {_in_words(finding)}" for finding in findings[:SHOWN]]
+                lines += [f"  ... and {len(findings) - SHOWN:,} more"] if len(findings) > SHOWN else []
+        page = (
+            ""
+            if self.dataset == "folder"
+            else f"; {self.dataset} is to be had from {published_split(self.dataset).page}"
+        )
+        lines.append(f"not usable: {'; '.join(self.problems)}{page}" if self.problems else "usable")
+        return "\n".join(lines)
+
+
+def _in_words(finding: str | tuple) -> str:
+    return finding if isinstance(finding, str) else " | ".join(str(word) for word in finding)
 
 
 @dataclass

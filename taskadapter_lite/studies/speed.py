@@ -21,6 +21,7 @@ from taskadapter_lite.data.datasets import ClipFolder
 from taskadapter_lite.data.decoding import decord
 from taskadapter_lite.metrics import cosine_scores
 from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.sprites import ACTIONS, render_clips, slug, write_mp4
 
 TOLERANCE = {False: 2e-3, True: 6e-2}  # largest relative difference of features from the published way: fp32, bf16
 
@@ -323,3 +324,37 @@ def _ratios(first: list[float], other: list[float]) -> dict[str, float]:
     """How many times faster, round by round: median, least, largest."""
     ratios = [a / b for a, b in zip(first, other, strict=True)]
     return {"median": median(ratios), "least": min(ratios), "largest": max(ratios)}
+
+
+def write_clips(folder: Path, size: int, n: int) -> None:
+    """n rendered clips of 30 frames as mp4 files, in two class folders."""
+    names = list(ACTIONS)[:2]
+    for name in names:
+        for i, clip in enumerate(render_clips(name, range((n + 1) // 2), n_frames=30, size=size)):
+            write_mp4(folder / slug(name) / f"{i:03d}.mp4", clip)
+
+
+def table(found: dict) -> str:
+    """One run as text."""
+    w = found["workload"]
+    lines = [
+        f"\n{w['backbone']}, {w['size']} pixels, L = {w['depth']}, {w['n_way']}-way {w['k_shot']}-shot, {w['device']}"
+    ]
+    lines.append(f"{'':<28} {'step (s)':>9} {'ratio':>16} {'evaluate (s)':>13} {'ratio':>16} {'memory (MB)':>12}")
+    for row in found["rows"]:
+        cells = []
+        for what in ("train", "evaluate"):
+            ratio, spent = row["ratios"][what], sorted(row["seconds"][what])
+            cells.append(f"{spent[len(spent) // 2]:>9.3f}")
+            cells.append(f"{ratio['median']:.1f} ({ratio['least']:.1f}-{ratio['largest']:.1f})")
+        lines.append(
+            f"{row['name']:<28} {cells[0]} {cells[1]:>16} {cells[2]:>13} {cells[3]:>16} {row['memory'] / 1e6:>12.1f}"
+        )
+    lines.append("evaluating 1,000 episodes of 2,400 test clips, from the above (s):")
+    for row in found["rows"]:
+        first, own = (evaluation_seconds(one, w) for one in (found["rows"][0], row))
+        lines.append(f"{row['name']:<28} {own:>9.0f} {first / own:>16.1f}")
+    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found["decoding"].items())
+    lines.append(f"frames read a second: {rates}")
+    lines.append(f"the matrix products of the last way's step alone: {found['matmul_seconds']:.3f} s; all per episode")
+    return "\n".join(lines)

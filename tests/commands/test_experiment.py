@@ -15,15 +15,16 @@ from taskadapter_lite.data.public import published_split
 from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.files import data_dir
 from taskadapter_lite.results import RunResult
+from taskadapter_lite.studies.experiments import experiment_names, load_experiment
 from taskadapter_lite.training.config import PUBLISHED, TrainConfig
 
-LADDERS = [name for name in command.experiment_names() if command.load_experiment(name).ladder]
-NAMES = [name for name in command.experiment_names() if name not in LADDERS]
+LADDERS = [name for name in experiment_names() if load_experiment(name).ladder]
+NAMES = [name for name in experiment_names() if name not in LADDERS]
 
 
 def parts(name, *options):
     args = build_parser("experiment").parse_args(["experiment", name, *options])
-    return list(command.parts_of(command.load_experiment(name), args))
+    return list(command.parts_of(load_experiment(name), args))
 
 
 def test_both_recipes_of_all_public_data_sets_are_there():
@@ -32,7 +33,7 @@ def test_both_recipes_of_all_public_data_sets_are_there():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_one_that_its_verb_understands(name):
-    experiment = command.load_experiment(name)
+    experiment = load_experiment(name)
     found = parts(name, "--data", "somewhere", "--device", "cpu", "--text", "names.safetensors")
     assert len(found) == len(experiment.shots) * (1 + 2 * len(experiment.seeds))
     assert len({part.result for part in found}) == len(found)
@@ -67,7 +68,7 @@ def test_a_small_ladder_goes_from_still_images_to_results_and_does_nothing_twice
     monkeypatch.setattr("taskadapter_lite.studies.ladder.RATES", {"+ time": (1e-3, 1e-2)})
     monkeypatch.setattr("taskadapter_lite.commands.ladder.RATES", {"+ time": (1e-3, 1e-2)})
     monkeypatch.setattr("taskadapter_lite.studies.ladder.VALIDATION", (EpisodeSpec(), 3, 0))
-    content = asdict(command.load_experiment("sprites_scale")) | {"shots": [1], "seeds": [0]}
+    content = asdict(load_experiment("sprites_scale")) | {"shots": [1], "seeds": [0]}
     content["pretrain"] += ["--architecture", "vit_tiny_patch16_224", "--image-size", "32", "--images", "16"]
     content["pretrain"] += ["--batch-size", "16", "--precision", "fp32"]
     content["ladder"] += ["--n-steps", "1", "--depth", "1", "--n-episodes", "3", "--precision", "fp32"]
@@ -122,7 +123,7 @@ def replica(tmp_path_factory):
 
 def small(recipe: str) -> dict:
     """The experiment as shipped, cut down to seconds by options that come after its own."""
-    content = asdict(command.load_experiment(f"hmdb51_{recipe}"))
+    content = asdict(load_experiment(f"hmdb51_{recipe}"))
     content["options"] += ["--backbone", "something_sprites", "--frames", "2", "--n-way", "2", "--n-query", "1"]
     content["train"] += ["--depth", "1", "--axes", "task", "--n-steps", "2", "--n-query", "1", "--workers", "0"]
     content["train"] += ["--validation-episodes", "2", "--validation-every", "2"]

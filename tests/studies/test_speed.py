@@ -15,7 +15,6 @@ import torch
 
 from taskadapter_lite import figures
 from taskadapter_lite.__main__ import main
-from taskadapter_lite.commands.benchmark import table, write_clips
 from taskadapter_lite.data.datasets import ClipFolder
 from taskadapter_lite.provenance import peak_memory
 from taskadapter_lite.studies import speed as benchmark
@@ -29,6 +28,8 @@ from taskadapter_lite.studies.speed import (
     ladder_of_switches,
     run_benchmark,
     step_memory,
+    table,
+    write_clips,
 )
 
 TINY = Workload(depth=2, n_way=2, T=2)
