@@ -45,24 +45,24 @@ def record_attention(
         record.weights["task"][5]                      # (T, N, heads, B, B)
 
     Args:
-        model: The model to look into.
-        blocks: Indices in the backbone; None is all adapted blocks. Memory grows with what is asked for: space
+        model: the model to look into.
+        blocks: indices in the backbone; None is all adapted blocks. Memory grows with what is asked for: space
             attention of ViT-B/16 takes 149 MB a block for 10 clips of 8 frames.
-        axes: Any of "time", "space", "task".
+        axes: any of "time", "space", "task".
 
     Yields:
         The record, filled during the pass; a second pass replaces the first.
 
     Raises:
-        ValueError: An unknown axis, or a block that isn't adapted.
+        ValueError: an unknown axis, or a block that isn't adapted.
     """
     chosen = list(model.adapted) if blocks is None else [str(block) for block in blocks]
     for axis in axes:
         if axis not in SEQUENCE:
-            raise ValueError(f"Unknown axis {axis!r}: choose any of {', '.join(SEQUENCE)}.")
+            raise ValueError(f"unknown axis {axis!r}: choose any of {', '.join(SEQUENCE)}")
     for block in chosen:
         if block not in model.adapted:
-            raise ValueError(f"Block {block} is not adapted: choose any of {', '.join(model.adapted)}.")
+            raise ValueError(f"block {block} is not adapted: choose any of {', '.join(model.adapted)}")
     record = AttentionRecord({axis: {} for axis in axes})
     n_read, model.n_read = model.n_read, None
     try:
@@ -81,7 +81,7 @@ def attention_weights(attention: Attention, sequences: Tensor, mask: Tensor | No
     Args:
         attention: timm attention.
         sequences: (batch, length, D), what enters the attention.
-        mask: Bool (length, length), True where the row may attend to the column.
+        mask: bool (length, length), True where the row may attend to the column.
 
     Returns:
         (batch, heads, length, length); rows sum to 1.

@@ -137,9 +137,9 @@ def test_weights_of_a_frozen_attention_equal_torchs():
 
 def test_bad_arguments_are_refused(model):
     with (
-        pytest.raises(ValueError, match="Unknown axis 'joint': choose any of time, space, task"),
+        pytest.raises(ValueError, match="unknown axis 'joint': choose any of time, space, task"),
         record_attention(model, axes=["joint"]),
     ):
         pass
-    with pytest.raises(ValueError, match="Block 0 is not adapted: choose any of 1, 2"), record_attention(model, [0]):
+    with pytest.raises(ValueError, match="block 0 is not adapted: choose any of 1, 2"), record_attention(model, [0]):
         pass

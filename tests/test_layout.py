@@ -106,3 +106,53 @@ def test_the_citation_is_that_of_the_readme_and_the_version_that_of_the_package(
     assert f"{{{paper['title']}}}" in readme
     assert cff["version"] == taskadapter_lite.__version__
     assert cff["license"] == "MIT"
+
+
+ENTRY = re.compile(r" {4}[*\w]+(?:, [*\w]+)*: (.+)")
+CODE = {"True", "False", "None"}
+
+
+def entries(docstring: str) -> list[str]:
+    """What stands after the colon of each entry under "Args:", "Attributes:" and "Raises:", on one line."""
+    found: list[str] = []
+    for section in re.findall(r"^(?:Args|Attributes|Raises):\n((?: .*\n?)*)", docstring, re.MULTILINE):
+        for line in section.splitlines():
+            if match := ENTRY.fullmatch(line):
+                found.append(match[1])
+            elif found:
+                found[-1] += " " + line.strip()
+    return found
+
+
+def errors(tree: ast.AST) -> list[tuple[str, str]]:
+    """First and last piece of the sentence of each `raise`, "" where it is computed."""
+    calls = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
+    texts = [call.args[0] for call in calls if call.args]
+    pieces = [text.values if isinstance(text, ast.JoinedStr) else [text] for text in texts]
+    return [tuple(str(getattr(piece, "value", "")) for piece in (parts[0], parts[-1])) for parts in pieces]
+
+
+def speaks_up(text: str) -> bool:
+    """Whether it starts with a capital that is neither code nor an acronym."""
+    word = re.match(r"[A-Z][a-z']+\b", text)
+    return word is not None and word[0] not in CODE
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_docstrings_speak_with_one_voice(path):
+    """Entries start in lower case and end with a period, sentences of errors start in lower case and end without."""
+    tree = ast.parse(path.read_text())
+    documented = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    said = [entry for node in documented for entry in entries(ast.get_docstring(node) or "")]
+    assert not [entry for entry in said if speaks_up(entry) or not entry.endswith((".", ".)"))]
+    assert not [(start, end) for start, end in errors(tree) if speaks_up(start) or end.endswith(".")]
+
+
+def test_the_check_of_the_voice_sees_what_it_should():
+    text = "Draw.\n\nArgs:\n    T: Frames\n        a clip.\n    D: width.\n\nRaises:\n    ValueError: T, as it is.\n"
+    assert entries(text) == ["Frames a clip.", "width.", "T, as it is."]
+    assert [speaks_up(entry) for entry in entries(text)] == [True, False, False]
+    assert errors(ast.parse('raise ValueError(f"Bad {x}: choose.")\nraise E("T is 0")')) == [
+        ("Bad ", ": choose."),
+        ("T is 0", "T is 0"),
+    ]
