@@ -25,7 +25,7 @@ def make_video(path, n_frames=24, width=96, height=64, codec=None, rate=25, text
 def make_frame_folder(folder, n_frames=12, suffix=".jpg", digits=5, prefix="img_"):
     folder.mkdir(parents=True)
     for i in range(n_frames):
-        image = Image.fromarray(np.full((64, 96, 3), 8 + 8 * i, np.uint8))
+        image = Image.fromarray(np.full((64, 96, 3), (8 + 8 * i) % 256, np.uint8))
         image.save(folder / f"{prefix}{i + 1:0{digits}d}{suffix}")
     return folder
 

@@ -11,9 +11,17 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
-from taskadapter_lite.data.clips import ClipError, sample_frames
-from taskadapter_lite.data.decoding import decode_frames
-from taskadapter_lite.data.public import PARTS, ListedClip, Locator, part_of_list, published_split, read_split_list
+from taskadapter_lite.data.clips import ClipError
+from taskadapter_lite.data.labelled import read_through
+from taskadapter_lite.data.public import (
+    ListedClip,
+    Locator,
+    part_folders,
+    part_of_list,
+    published_split,
+    read_split_list,
+)
+from taskadapter_lite.episodes import loose_name
 from taskadapter_lite.files import refuse_outside
 
 SHOWN = 5  # entries of each kind of finding in a summary
@@ -32,7 +40,9 @@ class Report:
         other_length: (path, frames there, frames listed), for lists that say the number of frames.
         named_differently: (as listed, as found).
         thin_classes: class -> readable clips, where they are too few for an episode.
-        shared_classes: classes in two parts; a split is disjoint.
+        shared_classes: classes in two parts, however they are spelled there; a split is disjoint.
+        same_file: (as listed, as listed, as found), two listed names or parts that lead to one file.
+        without_clips: folders that hold no clip, and so are no class: `annotations`, `__MACOSX`, unknown suffixes.
         problems: why the data set is not usable; none if it is.
     """
 
@@ -48,6 +58,8 @@ class Report:
     named_differently: list[tuple[str, str]] = field(default_factory=list)
     thin_classes: dict[str, int] = field(default_factory=dict)
     shared_classes: list[str] = field(default_factory=list)
+    same_file: list[tuple[str, str, str]] = field(default_factory=list)
+    without_clips: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
@@ -64,6 +76,8 @@ class Report:
             "named_differently",
             "thin_classes",
             "shared_classes",
+            "same_file",
+            "without_clips",
         ):
             findings = getattr(self, name)
             findings = list(findings.items()) if isinstance(findings, dict) else findings
@@ -116,35 +130,60 @@ def check_dataset(
         ValueError: `root` holds no clips, or a list is wrong.
     """
     report = Report(str(root), dataset, [str(path) for path in lists])
+    listed = {path: read_split_list(path, allow_outside) for path in lists}
+    names = {clip.class_name for clips in listed.values() for clip in clips}
+    if dataset != "folder" and not lists:
+        names = {name for part in published_split(dataset).classes.values() for name in part}
+    locator = Locator(root, names, allow_outside)
     if lists:
-        videos = _listed(root, lists, allow_outside)
+        videos = _listed(listed, locator)
     elif dataset == "folder":
-        videos = [_in_folder(path) for path in Locator(root, follow_links=allow_outside).paths]
+        videos = _in_folders(locator.paths)
     else:
-        videos = _in_class_folders(dataset, Locator(root, follow_links=allow_outside))
+        videos = _in_class_folders(dataset, locator)
     if not allow_outside:
         refuse_outside(root, [video.path for video in videos if video.path])
     there = [video for video in videos if video.path]
+    report.without_clips = _without_clips(root, locator.paths)
     _compare(report, videos, there)
     readable = there if quick else _read_all(report, root, there, T)
     _judge(report, videos, there, readable, min_clips)
     return report
 
 
-def _listed(root: Path, lists: Sequence[Path], allow_outside: bool) -> list[_Video]:
-    clips = {path: read_split_list(path, allow_outside) for path in lists}
-    locator = Locator(root, {clip.class_name for listed in clips.values() for clip in listed}, allow_outside)
+def _listed(listed: dict[Path, list[ListedClip]], locator: Locator) -> list[_Video]:
     videos = []
-    for path, listed in clips.items():
-        part = part_of_list(path, listed) or path.name
-        videos += [_Video(part, clip, *locator.find(clip)) for clip in listed]
+    for path, clips in listed.items():
+        part = part_of_list(path, clips) or path.name
+        videos += [_Video(clip.part or part, clip, *locator.find(clip)) for clip in clips]
     return videos
 
 
-def _in_folder(path: str) -> _Video:
-    folder = PurePosixPath(path).parent
-    part = folder.parts[0] if len(folder.parts) > 1 and folder.parts[0] in PARTS else "all"
-    return _Video(part, ListedClip(path, folder.name), path)
+def _in_folders(paths: list[str]) -> list[_Video]:
+    """Clips of a plain folder as `open_dataset` reads it; those in no folder have no class and are left out."""
+    parts = part_folders(paths)
+    videos = []
+    for path in paths:
+        folder, *below = path.split("/")
+        part = parts.get(folder)
+        if below:
+            videos.append(_Video(part or "all", ListedClip(path, below[0] if part else folder), path))
+    if not videos:
+        raise ValueError(f"the clips are in no class folder, the first is {paths[0]!r}; they belong into <class>/")
+    return videos
+
+
+def _without_clips(root: Path, paths: list[str]) -> list[str]:
+    """The topmost folders that hold no clip; nothing hidden."""
+    holding = {str(folder) for path in paths for folder in (PurePosixPath(path), *PurePosixPath(path).parents)}
+    empty = []
+    clips = set(paths)
+    for folder, folders, _ in os.walk(root):
+        relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        visible = sorted(name for name in folders if not name.startswith("."))
+        empty += [str(relative / name) for name in visible if str(relative / name) not in holding]
+        folders[:] = [name for name in visible if str(relative / name) in holding - clips]
+    return empty
 
 
 def _in_class_folders(dataset: str, locator: Locator) -> list[_Video]:
@@ -159,56 +198,58 @@ def _in_class_folders(dataset: str, locator: Locator) -> list[_Video]:
 
 def _compare(report: Report, videos: list[_Video], there: list[_Video]) -> None:
     """Fill in what can be said without reading: classes and files against the list."""
-    parts = {}
+    parts: dict[str, set[str]] = {}
+    spelled: dict[str, dict[str, None]] = {}
     for video in videos:
-        parts.setdefault(video.clip.class_name, set()).add(video.part)
-    report.shared_classes = [name for name, used_in in parts.items() if len(used_in) > 1]
+        key = loose_name(video.clip.class_name)
+        parts.setdefault(key, set()).add(video.part)
+        spelled.setdefault(key, {})[video.clip.class_name] = None
+    report.shared_classes = [" = ".join(spelled[key]) for key, used_in in parts.items() if len(used_in) > 1]
     found = {video.clip.class_name for video in there}
-    report.missing_classes = [name for name in parts if name not in found]
+    report.missing_classes = [name for names in spelled.values() for name in names if name not in found]
+    first: dict[str | None, _Video] = {}
+    for video in there:
+        other = first.setdefault(video.path, video)
+        if (other.part, other.clip.path) != (video.part, video.clip.path):
+            report.same_file.append((other.clip.path, video.clip.path, str(video.path)))
     report.missing = [video.clip.path for video in videos if video.path is None and video.clip.path]
-    report.named_differently = [(video.clip.path, video.path) for video in there if not video.same_name]
+    report.named_differently = [(video.clip.path, str(video.path)) for video in there if not video.same_name]
 
 
 def _read_all(report: Report, root: Path, there: list[_Video], T: int) -> list[_Video]:
-    """Decode every clip's middle frames once, in threads, and return the videos that are readable."""
+    """Decode what a run can read of every clip, in threads, and return the videos that are readable."""
+    paths = [str(video.path) for video in there]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        lengths = pool.map(lambda video: _length(root / video.path, T), there)
-        lengths = list(tqdm(lengths, total=len(there), desc="reading", unit="clip"))
+        reading = pool.map(lambda path: _length(root / path, T), paths)
+        lengths = list(tqdm(reading, total=len(there), desc="reading", unit="clip"))
     readable = []
-    for video, length in zip(there, lengths, strict=True):
+    for video, path, length in zip(there, paths, lengths, strict=True):
         if isinstance(length, str):
-            report.unreadable.append((video.path, length))
+            report.unreadable.append((path, length))
             continue
         readable.append(video)
         if length < T:
-            report.too_short.append((video.path, length))
+            report.too_short.append((path, length))
         if video.clip.n_frames not in (None, length):
-            report.other_length.append((video.path, length, video.clip.n_frames))
+            report.other_length.append((path, length, video.clip.n_frames))
     return readable
 
 
 def _length(path: Path, T: int) -> int | str:
-    """Frames in a clip whose middle frames decode, or why they do not."""
-    lengths = []
-
-    def choose(n_total: int) -> list[int]:
-        lengths.append(n_total)
-        return sample_frames(n_total, T).tolist()
-
+    """Frames in a clip that a run can read, or why it can't."""
     try:
-        decode_frames(path, choose)
+        return read_through(path, T)
     except ClipError as error:
         return error.reason
-    return lengths[-1]
 
 
 def _judge(report: Report, videos: list[_Video], there: list[_Video], readable: list[_Video], min_clips: int) -> None:
     """Count, and say why the data set is not usable, if so."""
     published = published_split(report.dataset).videos if report.dataset != "folder" and not report.lists else {}
     for name, group in (("expected", videos), ("found", there), ("readable", readable)):
-        counts = Counter(video.part for video in group)
+        in_part = Counter(video.part for video in group)
         for part in dict.fromkeys(video.part for video in videos):
-            report.videos.setdefault(part, {})[name] = counts[part]
+            report.videos.setdefault(part, {})[name] = in_part[part]
     for part, counts in report.videos.items():
         counts["expected"] = published.get(part, counts["expected"])
     clips = Counter(video.clip.class_name for video in readable)
@@ -220,3 +261,5 @@ def _judge(report: Report, videos: list[_Video], there: list[_Video], readable: 
         report.problems.append(f"{len(report.thin_classes)} of {len(classes)} classes have less than {min_clips} clips")
     if report.shared_classes:
         report.problems.append(f"{len(report.shared_classes)} classes are in two parts of the split")
+    if report.same_file:
+        report.problems.append(f"{len(report.same_file)} files are listed twice, under two names or in two parts")

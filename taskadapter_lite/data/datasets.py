@@ -5,25 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from taskadapter_lite.data.clips import VIDEO_SUFFIXES, sample_frames
-from taskadapter_lite.data.labelled import FileClips, LabelledClips
+from taskadapter_lite.data.clips import sample_frames
+from taskadapter_lite.data.labelled import FileClips, LabelledClips, groups_in_names
 from taskadapter_lite.data.public import (
+    GROUP_PATTERNS,
     PARTS,
     ListedClip,
     Locator,
+    find_clips,
     load_split,
+    part_folders,
     part_of_list,
     published_split,
     read_split_list,
+    refuse_two_spellings,
     save_split,
+    sort_by_class,
     split_classes,
 )
-from taskadapter_lite.files import data_dir, read_manifest
+from taskadapter_lite.files import data_dir, read_manifest, refuse_outside
 from taskadapter_lite.sprites.bundled import clips_folder, verify_bundled
 from taskadapter_lite.sprites.render import ACTIONS, render_clips
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 __all__ = [
     "ClipFolder",
@@ -42,51 +51,57 @@ __all__ = [
 
 
 class ClipFolder(FileClips):
-    """Videos sorted into folders, `root/<class>/<video>.mp4`; the options are those of `FileClips`.
+    """Clips sorted into folders, `root/<class>/<video>.mp4` or `root/<class>/<subject>/<video>.mp4`.
+
+    What a clip is, `find_clips` says; a folder without any clip is no class. The options are those of `FileClips`.
 
     Args:
         root: folder of class folders.
-        class_names: the classes wanted, in this order (default: all folders, sorted by name).
+        class_names: the classes wanted, in this order (default: all, sorted by name).
+
+    Raises:
+        ValueError: there is no class, a class has no clip, or `root` holds parts such as train and test.
     """
 
     def __init__(self, root: str | Path, class_names: Sequence[str] | None = None, **options) -> None:
         root = Path(root)
         if not root.is_dir():
             raise ValueError(f"{root} is no folder; it should hold one folder a class")
-        if class_names is None:
-            class_names = sorted(entry.name for entry in _visible(root) if entry.is_dir())
-        if not class_names:
-            raise ValueError(f"{root} holds no class folders; videos belong into {root}/<class>/")
-        found = [
-            (f"{name}/{clip}", label) for label, name in enumerate(class_names) for clip in self._clips(root / name)
-        ]
-        super().__init__(root, [path for path, _ in found], [label for _, label in found], class_names, **options)
-
-    def _clips(self, folder: Path) -> list[str]:
-        """Names of the clips of one class, sorted."""
-        if not folder.is_dir():
-            raise ValueError(f"class {folder.name!r} has no folder in {folder.parent}")
-        return sorted(entry.name for entry in _visible(folder) if self._is_clip(entry))
-
-    def _is_clip(self, entry: Path) -> bool:
-        return entry.suffix.lower() in VIDEO_SUFFIXES and not entry.is_dir()
+        clips = find_clips(root, options.get("allow_outside", False))
+        by_class = sort_by_class(clips)
+        parts = part_folders(clips)
+        if class_names is None and by_class and len(parts) == len(by_class):
+            raise ValueError(f"{root} holds the parts {', '.join(parts)} instead of classes; open_dataset reads them")
+        _refuse_unopened(root, clips)
+        super().__init__(root, *_of_classes(root, by_class, class_names), **options)
 
 
 class FrameFolder(ClipFolder):
-    """Videos stored as one image a frame, `root/<class>/<video>/00000001.jpg`; options as in `FileClips`."""
+    """The same for clips stored as one image a frame, `root/<class>/<video>/00000001.jpg`."""
 
-    def _is_clip(self, entry: Path) -> bool:
-        return entry.is_dir()
+
+def _of_classes(
+    root: Path, by_class: dict[str, list[str]], class_names: Sequence[str] | None
+) -> tuple[list[str], list[int], list[str]]:
+    """Paths, labels and names of the classes wanted, all of them by default."""
+    names = list(by_class) if class_names is None else list(class_names)
+    if not names:
+        raise ValueError(f"{root} holds no class folders with clips; videos belong into {root}/<class>/")
+    absent = next((name for name in names if name not in by_class), None)
+    if absent is not None:
+        raise ValueError(f"class {absent!r} has no {'clip' if (root / absent).is_dir() else 'folder'} in {root}")
+    found = [(path, label) for label, name in enumerate(names) for path in by_class[name]]
+    return [path for path, _ in found], [label for _, label in found], names
+
+
+def _refuse_unopened(root: Path, clips: Sequence[str]) -> None:
+    """A class folder that is a link out of the root was not entered: it is refused, not left out."""
+    refuse_outside(root, [path for path in clips if "/" not in path and (root / path).is_dir()])
 
 
 def _natural(name: str) -> list:
     """Sorts test2 before test10."""
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", name)]
-
-
-def _visible(folder: Path) -> list[Path]:
-    """Entries of a folder without hidden ones (.DS_Store, .ipynb_checkpoints, the ._ twins of macOS archives)."""
-    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
 class ListedClips(FileClips):
@@ -99,10 +114,12 @@ class ListedClips(FileClips):
         listed: what `read_split_list` gives.
 
     Raises:
-        ValueError: no listed video is there, or one is missing and `on_error` is "raise".
+        ValueError: no listed video is there, two listed names lead to one file, or a video is missing and `on_error`
+            is "raise".
     """
 
     def __init__(self, root: str | Path, listed: Sequence[ListedClip], **options) -> None:
+        root = Path(root)
         class_names = sorted({clip.class_name for clip in listed}, key=_natural)
         locator = Locator(root, class_names, options.get("allow_outside", False))
         found = [(locator.find(clip)[0], clip) for clip in listed]
@@ -112,9 +129,20 @@ class ListedClips(FileClips):
                 f"{len(missing)} of {len(listed)} listed videos are not below {root}, the first is {missing[0]!r}; "
                 "check-data lists them all"
             )
-        found = [(path, class_names.index(clip.class_name)) for path, clip in found if path is not None]
-        super().__init__(root, [path for path, _ in found], [label for _, label in found], class_names, **options)
+        if same := first_same_file(found):
+            raise ValueError(f"{same[0]!r} and {same[1]!r} are listed as two videos, but both are {root / same[2]}")
+        there = [(path, class_names.index(clip.class_name)) for path, clip in found if path is not None]
+        super().__init__(root, [path for path, _ in there], [label for _, label in there], class_names, **options)
         self.skipped = [(path, "no such file") for path in missing] + self.skipped
+
+
+def first_same_file(found: Iterable[tuple[str | None, ListedClip]]) -> tuple[str, str, str] | None:
+    """The first two listed names that lead to one file, and the file."""
+    listed_as: dict[str, str] = {}
+    for path, clip in found:
+        if path is not None and listed_as.setdefault(path, clip.path) != clip.path:
+            return listed_as[path], clip.path, path
+    return None
 
 
 def open_dataset(
@@ -135,10 +163,10 @@ def open_dataset(
         split_file: for "folder": which classes are in which part, made and saved if it does not exist. Without it, and
             without a folder for each part, the classes are divided by seed 0.
         **options: as in `FileClips`; `flip` is on by default where the published split says that a mirrored video
-            still shows the same class.
+            still shows the same class, and `groups` are the recordings that the names of UCF101 and HMDB51 tell.
 
     Raises:
-        ValueError: an unknown name, or a part of the data set that is not there.
+        ValueError: an unknown name, a part of the data set that is not there, or a class in two spellings.
     """
     root = Path(root)
     if split not in (None, *PARTS):
@@ -146,37 +174,61 @@ def open_dataset(
     if dataset != "folder":
         options.setdefault("flip", published_split(dataset).mirror_images)
     if lists:
-        return ListedClips(root, _listed(lists, split, options.get("allow_outside", False)), **options)
-    if dataset == "folder":
-        return _open_folder(root, split, split_file, options)
-    return _open_published(root, dataset, split, options)
+        clips: FileClips = ListedClips(root, _listed(lists, split, options.get("allow_outside", False)), **options)
+    elif dataset == "folder":
+        clips = _open_folder(root, split, split_file, options)
+    else:
+        clips = _open_published(root, dataset, split, options)
+    if dataset in GROUP_PATTERNS and "groups" not in options:
+        clips.groups = groups_in_names(clips.paths, GROUP_PATTERNS[dataset])
+    return clips
 
 
 def _listed(lists: Sequence[str | Path], split: str | None, allow_outside: bool) -> list[ListedClip]:
-    parts = [read_split_list(path, allow_outside) for path in lists]
+    parts = [(path, read_split_list(path, allow_outside)) for path in lists]
+    refuse_two_spellings(clip.class_name for _, listed in parts for clip in listed)
     if split is None:
-        return [clip for listed in parts for clip in listed]
-    for path, listed in zip(lists, parts, strict=True):
-        if split == part_of_list(path, listed):
-            return listed
+        return [clip for _, listed in parts for clip in listed]
+    for path, listed in parts:
+        of_part = [clip for clip in listed if split == (clip.part or part_of_list(path, listed))]
+        if of_part:
+            return of_part
     raise ValueError(
         f"no list is of part {split!r}, neither by its lines nor by its name: {', '.join(map(str, lists))}"
     )
 
 
 def _open_folder(root: Path, split: str | None, split_file: str | Path | None, options: dict) -> FileClips:
-    in_parts = split is not None and split_file is None and (root / split).is_dir()
-    root = root / split if in_parts else root
-    has_videos = any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.glob("*/*"))
-    folder = ClipFolder if has_videos else FrameFolder
-    if split is None or in_parts:
-        return folder(root, **options)
-    if split_file is not None and Path(split_file).exists():
-        return folder(root, class_names=load_split(split_file)[split], **options)
-    classes = split_classes(folder(root).class_names, seed=0)
+    paths = find_clips(root, options.get("allow_outside", False)) if root.is_dir() else []
+    parts = part_folders(paths)
+    if parts and split is not None and split_file is None:
+        return ClipFolder(root / _folder_of_part(root, parts, split), **options)
+    if not parts and split is None:
+        return ClipFolder(root, **options)
+    by_class: dict[str, list[str]] = {}
+    for path in sorted(paths):  # the classes of all parts together
+        *folders, _ = path.split("/")
+        folders = folders[1:] if folders and folders[0] in parts else folders
+        if folders:
+            by_class.setdefault(folders[0], []).append(path)
+    by_class = dict(sorted(by_class.items()))
+    refuse_two_spellings(by_class)
+    _refuse_unopened(root, paths)
+    if split_file is not None and Path(split_file).exists() and split is not None:
+        return FileClips(root, *_of_classes(root, by_class, load_split(split_file)[split]), **options)
+    if split is None:
+        return FileClips(root, *_of_classes(root, by_class, None), **options)
+    classes = split_classes(list(by_class), seed=0)
     if split_file is not None:
         save_split(split_file, classes, seed=0)
-    return folder(root, class_names=classes[split], **options)
+    return FileClips(root, *_of_classes(root, by_class, classes[split]), **options)
+
+
+def _folder_of_part(root: Path, parts: dict[str, str], split: str) -> str:
+    folders = [folder for folder, part in parts.items() if part == split]
+    if len(folders) != 1:
+        raise ValueError(f"{root} holds {len(folders)} folders of part {split!r} among {', '.join(parts)}, not one")
+    return folders[0]
 
 
 def _open_published(root: Path, dataset: str, split: str | None, options: dict) -> FileClips:
@@ -241,8 +293,8 @@ class SpriteClips(LabelledClips):
         names = [self.class_names[self.labels[i]] for i in indices]
         numbers = [self.numbers[i] for i in indices]
         videos = render_clips(names, numbers, self.seed, self.n_frames, self.size, self.level, self.device).cpu()
-        views = [None] * len(indices) if views is None else [int(view) for view in views]
-        chosen = [self._choose(i, view) for i, view in zip(indices, views, strict=True)]
+        drawn: list[int | None] = [None] * len(indices) if views is None else [int(view) for view in views]
+        chosen = [self._choose(i, view) for i, view in zip(indices, drawn, strict=True)]
         return torch.stack([video[frames] for video, frames in zip(videos, chosen, strict=True)])
 
     def _choose(self, i: int, view: int | None) -> torch.Tensor:
@@ -250,7 +302,7 @@ class SpriteClips(LabelledClips):
             return sample_frames(self.n_frames, self.T)
         return sample_frames(self.n_frames, self.T, "random", self.view_generator(i, view))
 
-    def _take(self, indices: Sequence[int]) -> SpriteClips:
+    def _take(self, indices: Sequence[int]) -> Self:
         chosen = super()._take(indices)
         chosen.numbers = [self.numbers[i] for i in indices]
         return chosen

@@ -5,15 +5,24 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from taskadapter_lite.data.clips import ClipError, read_clip
+from taskadapter_lite.data.clips import ClipError, read_clip, sample_frames
+from taskadapter_lite.data.decoding import decode_frames, list_frames
 from taskadapter_lite.files import refuse_outside
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in `typing` from Python 3.11 on
+
+CHUNK = 64  # images of a frame folder in memory at once while it is checked
 
 
 class LabelledClips(Dataset):
@@ -25,19 +34,34 @@ class LabelledClips(Dataset):
         class_names: a name a class.
         T: frames a clip.
         seed: seed of all random views.
+        groups: what each clip was cut from, such as a film: one value a clip. An `EpisodeSampler` that is given them
+            keeps the support and the query of a class apart.
 
     Attributes:
         skipped: (path, reason) of each clip left out because it can't be read.
+
+    Raises:
+        ValueError: labels or groups are not one a clip, or a label is no class number.
     """
 
     def __init__(
-        self, paths: Sequence[str], labels: Sequence[int], class_names: Sequence[str], T: int = 8, seed: int = 0
+        self,
+        paths: Sequence[str],
+        labels: Sequence[int],
+        class_names: Sequence[str],
+        T: int = 8,
+        seed: int = 0,
+        groups: Sequence[Hashable] | None = None,
     ) -> None:
         if len(paths) != len(labels):
             raise ValueError(f"each clip needs one label, but there are {len(paths)} paths and {len(labels)} labels")
         if T < 1:
             raise ValueError(f"T is the number of frames a clip, at least 1, not {T}")
-        self.paths, self.labels, self.class_names = list(paths), list(labels), list(class_names)
+        if groups is not None and len(groups) != len(paths):
+            raise ValueError(f"each clip needs one group, but there are {len(paths)} paths and {len(groups)} groups")
+        self.paths, self.class_names = list(paths), list(class_names)
+        self.labels = [_class_number(label, len(self.class_names)) for label in labels]
+        self.groups = None if groups is None else list(groups)
         self.T, self.seed = T, seed
         self.skipped: list[tuple[str, str]] = []
 
@@ -64,8 +88,8 @@ class LabelledClips(Dataset):
     def read_batch(self, indices: Iterable[int], views: Sequence[int] | None = None) -> torch.Tensor:
         """Several clips, with one view number a clip or the middle frames: (B, T, 3, H, W) uint8 RGB."""
         indices = [int(i) for i in indices]
-        views = [None] * len(indices) if views is None else [int(view) for view in views]
-        clips = [self.read(i, view) for i, view in zip(indices, views, strict=True)]
+        numbers: list[int | None] = [None] * len(indices) if views is None else [int(view) for view in views]
+        clips = [self.read(i, view) for i, view in zip(indices, numbers, strict=True)]
         sizes = sorted({tuple(clip.shape[-2:]) for clip in clips})
         if len(sizes) > 1:
             raise ValueError(
@@ -84,7 +108,7 @@ class LabelledClips(Dataset):
         content = json.dumps([self.class_names, self.labels, self.paths], ensure_ascii=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
-    def subset(self, class_names: Sequence[str]) -> LabelledClips:
+    def subset(self, class_names: Sequence[str]) -> Self:
         """The clips of some classes, which are numbered in the order given."""
         unknown = [name for name in class_names if name not in self.class_names]
         if unknown:
@@ -97,12 +121,24 @@ class LabelledClips(Dataset):
         chosen.class_names = list(class_names)
         return chosen
 
-    def _take(self, indices: Sequence[int]) -> LabelledClips:
+    def _take(self, indices: Sequence[int]) -> Self:
         """A copy with some of the clips."""
         chosen = copy.copy(self)
         chosen.paths = [self.paths[i] for i in indices]
         chosen.labels = [self.labels[i] for i in indices]
+        chosen.groups = None if self.groups is None else [self.groups[i] for i in indices]
         return chosen
+
+
+def _class_number(label: object, n_classes: int) -> int:
+    """A label as a plain integer; 2.0 is 2, while 2.5, "2" and numbers of no class are refused."""
+    try:
+        number = int(label) if float(label) == int(label) else None  # type: ignore[call-overload, arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or isinstance(label, str) or not 0 <= number < n_classes:
+        raise ValueError(f"a label is a class number, 0 to {n_classes - 1} for {n_classes} class names, not {label!r}")
+    return number
 
 
 class FileClips(LabelledClips):
@@ -117,9 +153,11 @@ class FileClips(LabelledClips):
         on_error: "raise" a ClipError when a broken clip is read, or "skip": read all clips once now, leave the broken
             ones out, and list them in `skipped`; a class that loses all its clips is refused.
         allow_outside: accept paths and links that lead outside of `root`.
+        groups: one value a clip, or a regular expression with one group that finds it in each path, such as
+            `"_(g[0-9]+)_c"` for the recordings of UCF101.
 
     Raises:
-        ValueError: an option is unknown, or a path leads outside of `root`.
+        ValueError: an option is unknown, a path leads outside of `root`, or `groups` does not fit a path.
     """
 
     def __init__(
@@ -135,8 +173,11 @@ class FileClips(LabelledClips):
         flip: bool = False,
         on_error: str = "raise",
         allow_outside: bool = False,
+        groups: str | Sequence[Hashable] | None = None,
     ) -> None:
-        super().__init__(paths, labels, class_names, T, seed)
+        super().__init__(paths, labels, class_names, T, seed, None if isinstance(groups, str) else groups)
+        if isinstance(groups, str):
+            self.groups = _groups_in_names(paths, groups)
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error is "raise" or "skip", not {on_error!r}')
         self.root, self.size, self.resize, self.flip = Path(root), size, resize, flip
@@ -153,12 +194,72 @@ class FileClips(LabelledClips):
         intact = []
         for i, path in enumerate(tqdm(self.paths, desc="reading all clips once", leave=False)):
             try:
-                self.read(i)
+                read_through(self.root / path, self.T)
                 intact.append(i)
             except ClipError as error:
                 self.skipped.append((path, error.reason))
-        self.paths = [self.paths[i] for i in intact]
-        self.labels = [self.labels[i] for i in intact]
+        kept = self._take(intact)
+        self.paths, self.labels, self.groups = kept.paths, kept.labels, kept.groups
         lost = [self.class_names[label] for label in sorted(set(range(len(self.class_names))) - set(self.labels))]
         if lost:
             raise ValueError(f"class {lost[0]!r} has no readable clip left in {self.root}; check-data says why")
+
+
+def read_through(path: Path, T: int) -> int:
+    """Decode what a run may read of a clip, and count its frames.
+
+    Every image of a frame folder is decoded. Of a video the first and the last frame and at least 4 in each of the T
+    segments are.
+
+    Raises:
+        ClipError: with the reason, which names the image where one is broken.
+    """
+    try:
+        if path.is_dir():
+            return _read_all_images(path)
+        counted: list[int] = []
+
+        def choose(n_total: int) -> list[int]:
+            counted.append(n_total)
+            return sorted({0, *sample_frames(n_total, min(4 * T, n_total)).tolist(), n_total - 1})
+
+        decode_frames(path, choose)
+        return counted[-1]
+    except ClipError as error:
+        reason = error.reason if error.path == str(path) else f"{Path(error.path).name} {error.reason}"
+        raise ClipError(path, reason) from None
+
+
+def _read_all_images(folder: Path) -> int:
+    n_frames = len(list_frames(folder))
+    sizes = set()
+    for start in range(0, max(1, n_frames), CHUNK):
+        chunk = list(range(start, min(start + CHUNK, n_frames)))
+        sizes.add(decode_frames(folder, partial(_same, chunk)).shape[-2:])
+    if len(sizes) > 1:
+        raise ClipError(folder, "its frames have different sizes")
+    return n_frames
+
+
+def _same(chosen: list[int], n_total: int) -> list[int]:
+    return chosen
+
+
+def groups_in_names(paths: Sequence[str], pattern: str) -> list[Hashable] | None:
+    """What the pattern's one group finds in each path, or None where it does not fit all of them."""
+    found = [re.search(pattern, path) for path in paths]
+    return [match[1] for match in found if match] if all(found) else None
+
+
+def _groups_in_names(paths: Sequence[str], pattern: str) -> list[Hashable]:
+    try:
+        n_groups = re.compile(pattern).groups
+    except re.error:
+        n_groups = 0
+    if n_groups != 1:
+        raise ValueError(f"groups is one value a clip or a regular expression with one group, not {pattern!r}")
+    groups = groups_in_names(paths, pattern)
+    if groups is None:
+        unlike = next(path for path in paths if not re.search(pattern, path))
+        raise ValueError(f"groups is {pattern!r}, which is not found in the path {unlike!r}")
+    return groups

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from taskadapter_lite.data.clips import VIDEO_SUFFIXES, ClipError, read_clip
 from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.data.public import find_clips, sort_by_class
 from taskadapter_lite.figures import plot_cross_video_attention, show_episode
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Familiarity, Prediction, predict
@@ -83,16 +84,18 @@ class FewShotPlayground(FigureWidget):
             ClipError: a clip can't be read.
         """
         root = Path(folder)
-        classes = sorted(p for p in root.iterdir() if p.is_dir() and p.name != QUERY_FOLDER) if root.is_dir() else []
-        classes = [p for p in classes if not p.name.startswith(".")]
+        classes = sort_by_class(find_clips(root)) if root.is_dir() else {}
+        asked = classes.pop(QUERY_FOLDER, [])
         if not 2 <= len(classes) <= len(self.names):
             raise ValueError(f"{folder} must hold 2 to {len(self.names)} folders of classes, it holds {len(classes)}")
-        support = [(row, path.name, self._clip(path)) for row, c in enumerate(classes) for path in _videos(c)]
-        queries = [(path.name, self._clip(path)) for path in _videos(root / QUERY_FOLDER)]
+        if not asked:
+            raise ValueError(f"{root / QUERY_FOLDER} holds no video ({', '.join(VIDEO_SUFFIXES)})")
+        support = [(row, Path(p).name, self._clip(root / p)) for row, c in enumerate(classes) for p in classes[c]]
+        queries = [(Path(path).name, self._clip(root / path)) for path in asked]
         self.support, self.queries = support, queries
         with self.hold_trait_notifications():
             for text, c in zip(self.names, classes, strict=False):
-                text.value = c.name
+                text.value = c
         self._predict()
 
     def start_again(self) -> None:
@@ -205,10 +208,3 @@ def _upload(name: str) -> widgets.FileUpload:
     return widgets.FileUpload(
         description=name, accept="video/*,.avi,.mkv,.webm", multiple=True, layout={"width": "220px"}
     )
-
-
-def _videos(folder: Path) -> Sequence[Path]:
-    found = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES] if folder.is_dir() else []
-    if not found:
-        raise ValueError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
-    return found

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 
+import numpy as np
 import pytest
 import torch
 from made_videos import frame_numbers, make_frame_folder, make_video
@@ -19,6 +21,7 @@ from taskadapter_lite.data.datasets import (
     SpriteClips,
     bundled_clips,
     data_dir,
+    open_dataset,
     verify_bundled,
 )
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
@@ -272,3 +275,64 @@ def test_a_bad_manifest_is_refused_in_one_sentence(sample):
 def test_the_sample_lies_beside_the_package(monkeypatch):
     monkeypatch.delenv("TASKADAPTER_DATA", raising=False)
     assert data_dir() == bundled.Path(bundled.__file__).parents[1] / "data_samples"
+
+
+@pytest.mark.parametrize(
+    "labels", [[0.0, 1.0], [torch.tensor(0), torch.tensor(1)], torch.tensor([0, 1]), np.array([0.0, 1])]
+)
+def test_whole_numbers_of_any_kind_are_labels(labels):
+    clips = LabelledClips(["a/1", "b/1"], labels, ["a", "b"])
+    assert clips.labels == [0, 1]
+    assert all(type(label) is int for label in clips.labels)
+    assert clips.fingerprint == LabelledClips(["a/1", "b/1"], [0, 1], ["a", "b"]).fingerprint
+
+
+@pytest.mark.parametrize("wrong", [0.5, "0", "a", None, -1, 2, float("nan"), float("inf"), [0], np.str_("1")])
+def test_other_labels_are_refused_in_a_sentence(wrong):
+    with pytest.raises(ValueError, match=f"a label is a class number, 0 to 1 .*{re.escape(repr(wrong))}"):
+        LabelledClips(["a/1", "b/1"], [0, wrong], ["a", "b"])
+
+
+def test_groups_follow_their_clips(tmp_path):
+    for name in ("eat/v_eat_g01_c01", "eat/v_eat_g01_c02", "eat/v_eat_g02_c01", "sit/v_sit_g07_c01"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        make_video(tmp_path / f"{name}.mp4", n_frames=2)
+    assert ClipFolder(tmp_path).groups is None
+    clips = ClipFolder(tmp_path, groups=r"_(g\d+)_c")
+    assert clips.groups == ["g01", "g01", "g02", "g07"]
+    assert clips.fingerprint == ClipFolder(tmp_path).fingerprint
+    assert clips.subset(["sit"]).groups == ["g07"]
+    assert ClipFolder(tmp_path, groups=[5, 5, 6, 7]).groups == [5, 5, 6, 7]
+    (tmp_path / "eat" / "v_eat_g01_c02.mp4").write_text("broken")
+    assert ClipFolder(tmp_path, groups=r"_(g\d+)_c", on_error="skip").groups == ["g01", "g02", "g07"]
+    for pattern, reason in [
+        ("_(g0[12])_", "not found in the path 'sit/v_sit_g07_c01.mp4'"),
+        ("g", "one group"),
+        ("(g)(0)", "one group"),
+        ("(", "one group"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            ClipFolder(tmp_path, groups=pattern)
+    with pytest.raises(ValueError, match="4 paths and 2 groups"):
+        ClipFolder(tmp_path, groups=["a", "b"])
+
+
+def test_recordings_of_published_data_sets_are_told_by_their_names(tmp_path):
+    for folder, name in [
+        ("clips/Archery", "v_Archery_g03_c02.avi"),
+        ("films/fencing", "American_History_X_fencing_u_nm_np1_fr_med_14.avi"),
+        ("films/fencing", "(HD)_Die_Another_Day_2_fencing_f_cm_np2_ri_goo_0.avi"),
+    ]:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / name).touch()
+    (tmp_path / "ucf.txt").write_text("Archery/v_Archery_g03_c02.avi 1")
+    assert open_dataset(tmp_path / "clips", "ucf101", lists=[tmp_path / "ucf.txt"]).groups == ["g03"]
+    listed = [f"fencing/{path.name}" for path in sorted((tmp_path / "films" / "fencing").iterdir())]
+    (tmp_path / "films.txt").write_text("\n".join(listed))
+    films = open_dataset(tmp_path / "films", "hmdb51", lists=[tmp_path / "films.txt"])
+    assert films.groups == ["(HD)_Die_Another_Day_2_fencing", "American_History_X_fencing"]
+    assert open_dataset(tmp_path / "films", "hmdb51", lists=[tmp_path / "films.txt"], groups=None).groups is None
+    assert open_dataset(tmp_path / "films", lists=[tmp_path / "films.txt"]).groups is None
+    (tmp_path / "films" / "fencing" / "my own.avi").touch()
+    (tmp_path / "films.txt").write_text("\n".join([*listed, "fencing/my own"]))
+    assert open_dataset(tmp_path / "films", "hmdb51", lists=[tmp_path / "films.txt"]).groups is None

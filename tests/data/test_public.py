@@ -9,13 +9,13 @@ from taskadapter_lite.data.datasets import ListedClips, open_dataset
 from taskadapter_lite.data.public import (
     ListedClip,
     Locator,
+    find_clips,
     load_split,
     published_datasets,
     published_split,
     read_split_list,
     save_split,
     split_classes,
-    walk_clips,
 )
 from taskadapter_lite.episodes import loose_name
 
@@ -211,7 +211,7 @@ def test_equal_names_in_several_classes_are_told_apart(files):
     assert locator.find(ListedClip("run/1", "run"))[0] == "run/1.mp4"
     assert locator.find(ListedClip("sit/1", "sit")) == (None, False)
     assert locator.find(ListedClip("run/2", "run")) == (None, False)  # it is another class's video
-    assert list(walk_clips(root)) == ["run/1.mp4", "walk/1.mp4", "walk/2.mp4"]
+    assert find_clips(root) == ["run/1.mp4", "walk/1.mp4", "walk/2.mp4"]
 
 
 def test_folders_without_clips_are_refused(tmp_path):
