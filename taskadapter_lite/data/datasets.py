@@ -203,8 +203,8 @@ def _open_folder(root: Path, split: str | None, split_file: str | Path | None, o
     parts = part_folders(paths)
     if parts and split is not None and split_file is None:
         return ClipFolder(root / _folder_of_part(root, parts, split), **options)
-    if not parts and split is None:
-        return ClipFolder(root, **options)
+    if not sort_by_class(paths) or (not parts and split is None):
+        return ClipFolder(root, **options)  # which says what is missing, if so
     by_class: dict[str, list[str]] = {}
     for path in sorted(paths):  # the classes of all parts together
         *folders, _ = path.split("/")

@@ -305,3 +305,6 @@ def test_a_plain_folder_is_split_by_seed_and_the_split_is_kept(files, tmp_path):
     assert open_dataset(root, split="train", split_file=tmp_path / "s.json").paths == parts["train"].paths
     with pytest.raises(ValueError, match="'dev'"):
         open_dataset(root, split="dev")
+    for split in (None, "train"):
+        with pytest.raises(ValueError, match="nowhere is no folder"):
+            open_dataset(tmp_path / "nowhere", split=split)
