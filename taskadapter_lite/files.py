@@ -44,13 +44,19 @@ def verify_files(folder: Path, entries: Sequence[dict]) -> None:
             raise ValueError(f"{path} {fault}; {_restore(path)}")
 
 
+def checksum(path: Path) -> dict[str, int | str]:
+    """Size and sha256 of a file, as manifests quote them."""
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def _fault(path: Path, entry: dict) -> str | None:
     if not path.is_file():
         return "is missing"
-    content = path.read_bytes()
-    if len(content) != entry["bytes"]:
-        return f"has {len(content)} bytes instead of {entry['bytes']}"
-    return None if hashlib.sha256(content).hexdigest() == entry["sha256"] else "is damaged (its checksum differs)"
+    found = checksum(path)
+    if found["bytes"] != entry["bytes"]:
+        return f"has {found['bytes']} bytes instead of {entry['bytes']}"
+    return None if found["sha256"] == entry["sha256"] else "is damaged (its checksum differs)"
 
 
 def _restore(path: Path) -> str:

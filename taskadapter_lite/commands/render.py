@@ -8,8 +8,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from taskadapter_lite.figures import contact_sheet
+from taskadapter_lite.files import checksum
 from taskadapter_lite.sprites.actions import ACTIONS
-from taskadapter_lite.sprites.export import LICENCE, checksum, slug, update_manifest, write_mp4
+from taskadapter_lite.sprites.export import LICENCE, slug, update_manifest, write_mp4
 from taskadapter_lite.sprites.render import LEVELS, render_clips
 
 HELP = "render Something-Sprites clips as mp4 files with a manifest"

@@ -1,10 +1,10 @@
 """The 100 action classes of Something-Sprites: 50 pairs of motion programs that no single frame can tell apart.
 
-The two classes of a pair are one program and the same program played backwards (``kind="reversed"``), or two programs
-that differ in one relation, such as in front of / behind (``kind="relation"``). Pairs are never cut apart by the split:
+The two classes of a pair are one program and the same program played backwards (`kind="reversed"`), or two programs
+that differ in one relation, such as in front of / behind (`kind="relation"`). Pairs are never cut apart by the split:
 64 training, 12 validation and 24 test classes, as in SSv2's few-shot split. A program takes a `Stage` and returns its
-things, back to front. Test pairs say what is new about them: a ``"motion"`` that no training class makes, or only a
-``"combination"`` of two motions that training classes make separately.
+things, back to front. Test pairs say what is new about them: a `"motion"` that no training class makes, or only a
+`"combination"` of two motions that training classes make separately.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Program = Callable[[Stage], list[Thing]]
 
 @dataclass(frozen=True)
 class Action:
-    """One action class: ``program`` draws it, ``pair`` names its partner, ``new`` says what is new beside training."""
+    """One action class: `program` draws it, `pair` names its partner, `new` says what is new beside training."""
 
     name: str
     split: str
@@ -47,12 +47,12 @@ def backwards(program: Program) -> Program:
 
 
 def reversed_pair(forward: str, backward: str, split: str = "train", new: str | None = None):
-    """Register ``program`` as class ``forward`` and, played backwards, as class ``backward``."""
+    """Register `program` as class `forward` and, played backwards, as class `backward`."""
     return lambda program: _add(forward, backward, split, "reversed", new, (program, backwards(program)))
 
 
 def relation_pair(one: str, other: str, split: str = "train", new: str | None = None):
-    """Register a program with a switch: ``program(stage, True)`` draws ``one``, ``False`` ``other``."""
+    """Register a program with a switch: `program(stage, True)` draws `one`, `False` `other`."""
 
     def register(program: Callable[[Stage, bool], list[Thing]]) -> None:
         _add(one, other, split, "relation", new, (lambda s: program(s, True), lambda s: program(s, False)))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from taskadapter_lite.files import cache_dir, data_dir, read_manifest, refuse_outside, verify_files
-from taskadapter_lite.sprites.export import checksum, update_manifest, write_mp4
+from taskadapter_lite.files import cache_dir, checksum, data_dir, read_manifest, refuse_outside, verify_files
+from taskadapter_lite.sprites.export import update_manifest, write_mp4
 from taskadapter_lite.sprites.render import render_clips
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -38,14 +37,8 @@ def write_mp4(path: Path, clip: Tensor, crf: int = 23) -> None:
         container.mux(stream.encode())
 
 
-def checksum(path: Path) -> dict[str, int | str]:
-    """Size and sha256 of a file, as manifests quote them."""
-    content = path.read_bytes()
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
 def update_manifest(folder: Path, **changes) -> None:
-    """Write `manifest.json` in ``folder`` with some keys replaced; other keys (files, say) stay."""
+    """Write `manifest.json` in `folder` with some keys replaced; other keys (files, say) stay."""
     path = folder / "manifest.json"
     manifest = {"format": 1, "command": "", "licence": "", "files": [], "clips": []}
     if path.exists():

@@ -54,9 +54,9 @@ class Draws:
 class Thing:
     """One sprite of B clips. Every track is (B, 1), constant, or (B, F), one value a frame.
 
-    Positions are in half image sizes from the middle: x to the right, y down, the image is [-1, 1]. ``size`` is half
-    the extent in that unit, ``angle`` in radians (clockwise as seen), ``opacity`` in [0, 1], ``hue`` in turns;
-    ``flatness`` f divides the height of the thing by f.
+    Positions are in half image sizes from the middle: x to the right, y down, the image is [-1, 1]. `size` is half
+    the extent in that unit, `angle` in radians (clockwise as seen), `opacity` in [0, 1], `hue` in turns;
+    `flatness` f divides the height of the thing by f.
     """
 
     shape: Tensor
@@ -81,7 +81,7 @@ class Thing:
 
 
 def ramp(u: Tensor, start: float | Tensor, end: float | Tensor) -> Tensor:
-    """0 before ``start``, 1 after ``end``, linear between."""
+    """0 before `start`, 1 after `end`, linear between."""
     return ((u - start) / (end - start)).clamp(0, 1)
 
 
@@ -91,7 +91,7 @@ def there_and_back(u: Tensor) -> Tensor:
 
 
 class Stage:
-    """What an action is told: when it is (``u``), and where to draw looks and places from.
+    """What an action is told: when it is (`u`), and where to draw looks and places from.
 
     Args:
         draws: the clips' random numbers.
@@ -118,7 +118,7 @@ class Stage:
         return self.draws.uniform(low, high)
 
     def thing(self, low: float = 0.2, high: float = 0.34) -> Thing:
-        """A thing of random looks at a random place: nothing here knows the class. ``low``, ``high`` bound its size."""
+        """A thing of random looks at a random place: nothing here knows the class. `low`, `high` bound its size."""
         d = self.draws
         hue = (d.integer(N_COLOURS) + d.uniform(-0.3, 0.3)) / N_COLOURS
         place = d.uniform(-0.6, 0.6, n=2)
@@ -140,12 +140,12 @@ class Stage:
         return thing.copy(**looks)
 
     def glide(self, thing: Thing, u: Tensor, dx: float | Tensor, dy: float | Tensor) -> Thing:
-        """Move ``thing`` by (dx, dy) while ``u`` goes from 0 to 1, starting where the whole way fits the image."""
+        """Move `thing` by (dx, dy) while `u` goes from 0 to 1, starting where the whole way fits the image."""
         thing.x, thing.y = self._start(dx) + dx * u, self._start(dy) + dy * u
         return thing
 
     def glide_anywhere(self, thing: Thing, u: Tensor, low: float = 0.6, high: float = 1.1) -> Thing:
-        """Move ``thing`` in a random direction."""
+        """Move `thing` in a random direction."""
         x, y = self.draws.direction()
         length = self.draw(low, high)
         return self.glide(thing, u, x * length, y * length)

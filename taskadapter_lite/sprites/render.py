@@ -47,7 +47,7 @@ def render_clips(
         seed: a non-negative integer.
         n_frames: F, at least 2.
         size: height and width in pixels.
-        level: ``"plain"``, or ``"cluttered"``: one to three things that stand still, an occluder, a shakier camera.
+        level: "plain", or "cluttered": one to three things that stand still, an occluder, a shakier camera.
         device: where to render.
         looks: any of "hue" (B,) in turns, "shape" and "texture" (B,) int64 numbers in `SHAPES` and `TEXTURES`: what
             the first thing of each clip looks like, instead of drawn at random.
@@ -135,10 +135,10 @@ def render_images(
 
     Returns:
         images: uint8 (B, 3, size, size), RGB.
-        labels: each (B, 4), one a thing, the main thing (the largest, in front) first: ``shape``, ``texture``,
-            ``colour`` (int64 class numbers), ``x``, ``y`` (-1 to 1, x to the right, y down), ``size`` (half extent in
-            half image sizes), ``angle`` (radians), ``opacity``, and ``present`` (bool; False rows are not in the
-            image); and ``count``, int64 (B,), 1 to 4.
+        labels: each (B, 4), one a thing, the main thing (the largest, in front) first: `shape`, `texture`,
+            `colour` (int64 class numbers), `x`, `y` (-1 to 1, x to the right, y down), `size` (half extent in
+            half image sizes), `angle` (radians), `opacity`, and `present` (bool; False rows are not in the
+            image); and `count`, int64 (B,), 1 to 4.
     """
     images, labels = [], []
     for indices in torch.arange(n, device=device).split(256):

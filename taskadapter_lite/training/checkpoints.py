@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
@@ -20,6 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.files import write_whole
 from taskadapter_lite.metrics import AGGREGATIONS
 from taskadapter_lite.model import TaskAdapterViT
 
@@ -66,7 +66,7 @@ def save_checkpoint(
         "metadata": metadata or {},
     }
     header = {"format": FORMAT, "sha256": "0" * 64, "content": json.dumps(content)}
-    return _write_atomically(Path(path), _seal(safetensors.torch.save(tensors, header)))
+    return _write(Path(path), _seal(safetensors.torch.save(tensors, header)))
 
 
 def load_checkpoint(path: str | Path, model: TaskAdapterViT) -> dict:
@@ -229,16 +229,10 @@ def _seal(data: bytes) -> bytes:
     return data[: found.start(1)] + hashlib.sha256(data).hexdigest().encode() + data[found.end(1) :]
 
 
-def _write_atomically(path: Path, data: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.tmp")
+def _write(path: Path, data: bytes) -> Path:
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OSError(f"can't write {path}: {error.strerror or error}; earlier checkpoints are untouched") from None
     return path
 

@@ -216,7 +216,7 @@ def test_a_full_disk_leaves_the_older_file_whole(saved, monkeypatch, failing):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoints.os, failing, full)
+    monkeypatch.setattr(os, failing, full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, trained_model(8))
     assert path.read_bytes() == before

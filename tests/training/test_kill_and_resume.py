@@ -13,7 +13,6 @@ import torch
 from tiny_run import tiny_train
 
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.training import checkpoints
 from taskadapter_lite.training.checkpoints import read_checkpoint, training_checkpoints
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
@@ -28,7 +27,7 @@ def life(folder: str, alive) -> None:
         time.sleep(0.05)
         sync(descriptor)
 
-    checkpoints.os.fsync = slow_sync
+    os.fsync = slow_sync
     alive.send("alive")
     tiny_train(folder, resume="auto", **SETTINGS)
 

@@ -511,7 +511,6 @@ def test_a_time_limit_ends_the_schedule_early():
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions")
 def test_a_disk_that_fills_up_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
-    from taskadapter_lite.training import checkpoints
 
     real, calls = os.replace, []
 
@@ -521,7 +520,7 @@ def test_a_disk_that_fills_up_keeps_the_previous_checkpoint(tmp_path, monkeypatc
             raise OSError(28, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr(checkpoints.os, "replace", fails_later)
+    monkeypatch.setattr(os, "replace", fails_later)
     with pytest.raises(OSError, match="No space left"):
         tiny_train(tmp_path)
     monkeypatch.undo()
