@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     episodes.add_argument("--episode-list", type=Path, help="a saved list, instead of drawing one; its hash is checked")
     episodes.add_argument("--save-episodes", type=Path, help="save the list that was drawn")
     scores = parser.add_argument_group("scores")
-    scores.add_argument("--metric", default="cosine", choices=METRICS, help="default: %(default)s")
-    scores.add_argument("--aggregation", default="prototype", choices=AGGREGATIONS, help="default: %(default)s")
+    scores.add_argument("--metric", choices=METRICS, help="(default: as trained, else cosine)")
+    scores.add_argument("--aggregation", choices=AGGREGATIONS, help="(default: as trained, else prototype)")
     scores.add_argument("--scope", choices=SCOPES, help="who attends to whom in task attention (default: as trained)")
     scores.add_argument("--text", type=Path, help="text features of the class names (CLIP), see TextFeatures")
     scores.add_argument("--fusion", default="product", choices=FUSIONS, help="of the scores (default: %(default)s)")
@@ -110,9 +110,13 @@ def run(args: argparse.Namespace) -> int:
 def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]:
     """The model, and the metric: its name, or the trained module from the file of adapters."""
     if args.adapters is None:
+        args.metric, args.aggregation = args.metric or "cosine", args.aggregation or AGGREGATIONS[0]
         return TaskAdapterViT(open_backbone(args), depth=0, T=args.frames), args.metric
     own_backbone = args.weights is not None or args.random_weights or args.backbone != BUNDLED
     model = load_model(args.adapters, open_backbone(args) if own_backbone else None)
+    trained = model.trained_with or {}
+    args.metric = args.metric or trained.get("metric", "cosine")
+    args.aggregation = args.aggregation or trained.get("aggregation", AGGREGATIONS[0])
     args.frames = model.T
     if not METRICS[args.metric].has_parameters:
         return model, args.metric
@@ -147,7 +151,7 @@ def _open_cache(args: argparse.Namespace, model: TaskAdapterViT, clips: Labelled
 
 def _default_name(args: argparse.Namespace) -> str:
     adapters = "frozen" if args.adapters is None else f"{args.adapters.parent.name} {args.adapters.stem}".strip()
-    chosen = [args.metric, args.scope, None if args.k_shot == 1 else f"{args.k_shot}-shot"]
+    chosen = [args.metric, args.scope and f"scope {args.scope}", None if args.k_shot == 1 else f"{args.k_shot}-shot"]
     return " ".join([adapters, *(word for word in chosen if word)])
 
 

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("plain", "which-attribute"),
         default="plain",
         help="which-attribute: constructed episodes in which only the support tells what counts; takes --out, --only, "
-        "--seeds and --table (default: plain)",
+        "--seeds, --device and --table (default: plain)",
     )
     parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs of these names, or that hold these words")
@@ -75,8 +75,13 @@ def run(args: argparse.Namespace) -> int:
 def run_tasks(args: argparse.Namespace) -> int:
     """The same for episodes with a rule each, on rendered clips of one frame."""
     if not args.table:
+        given = [name for name in given_fields(args, Budget) if name != "device"]
+        given += [name for name in ("tune", "n_episodes") if getattr(args, name) is not None]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            raise ValueError(f"--tasks which-attribute has a budget of its own, so that {option} says nothing there")
         chosen = [rung for rung in TASK_RUNGS if not args.only or any(word in rung.name for word in args.only)]
-        run_which_attribute(TaskBudget(), args.seeds, args.out, chosen)
+        run_which_attribute(TaskBudget(device=str(chosen_device(args))), args.seeds, args.out, chosen)
     print(markdown_table(which_attribute_table(list(load_which_attribute(args.out)))))
     return 0
 

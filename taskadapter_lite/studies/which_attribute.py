@@ -61,6 +61,7 @@ class TaskBudget:
         learning_rate: of all rows; taken from a first trial and not tuned.
         n_test: episodes of each test.
         mix: share of episodes whose rule is drawn evenly, in training and at test; the others have the rule colour.
+        device: where.
     """
 
     n_steps: int = 1500
@@ -68,6 +69,7 @@ class TaskBudget:
     learning_rate: float = 3e-3
     n_test: int = 2000
     mix: float = 1.0
+    device: str = "cpu"
 
 
 def run_which_attribute(
@@ -83,6 +85,7 @@ def run_which_attribute(
 def _run_rung(rung: TaskRung, budget: TaskBudget, seed: int, out: Path, progress: bool) -> None:
     torch.manual_seed(seed)
     model = TaskAdapterViT(load_backbone(), DEPTH if rung.axes else 0, T=1, axes=rung.axes, scope=rung.scope)
+    model.to(budget.device)
     clips = {part: AttributeClips(part, n_draws=2, n_actions=8, T=1) for part in ("train", "test")}
     about = {"rung": rung.name, "mix": budget.mix, "data": "constructed", "training_seconds": 0.0}
     if rung.trained:

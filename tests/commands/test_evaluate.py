@@ -68,6 +68,21 @@ def test_trx_takes_its_trained_head(run_folder, tmp_path):
         assert RunResult.load(tmp_path / f"{metric}.json").metric == metric
 
 
+def test_adapters_are_scored_as_they_were_trained_unless_the_caller_says_otherwise(run_folder, tmp_path):
+    weights = run_folder / "backbone.safetensors"
+    model = load_model(run_folder / "adapters.safetensors", load_backbone(weights, architecture="something_sprites"))
+    trained = {"run": {"metric": "bimhm", "aggregation": "per_shot", "temperature": 2.0}}
+    save_checkpoint(tmp_path / "adapters.safetensors", model, metadata=trained)
+    for options, metric, aggregation in (
+        ([], "bimhm", "per_shot"),
+        (["--metric", "otam", "--aggregation", "prototype"], "otam", "prototype"),
+    ):
+        command = ["evaluate", str(tmp_path / "adapters.safetensors"), "--weights", str(weights), *SMALL, *options]
+        assert main([*command, "--out", str(tmp_path / "found.json")]) == 0
+        found = RunResult.load(tmp_path / "found.json")
+        assert (found.metric, found.config["aggregation"]) == (metric, aggregation)
+
+
 def test_the_frozen_backbone_needs_no_adapters(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", "--random-weights", "--frames", "2", *SMALL]) == 0
