@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,8 @@ class EpisodeSampler:
     ) -> None:
         if n_episodes < 1 or seed < 0:
             raise ValueError(f"n_episodes is {n_episodes} and seed {seed}; they must be at least 1 and 0")
-        self.labels, self.spec, self.n_episodes, self.seed = np.asarray(labels, dtype=np.int64), spec, n_episodes, seed
+        self.labels, self.spec = np.asarray(class_numbers(labels), dtype=np.int64), spec
+        self.n_episodes, self.seed = n_episodes, seed
         self.class_ids = np.unique(self.labels)
         self._clips_of = {c: np.flatnonzero(self.labels == c) for c in self.class_ids.tolist()}
         if len(self.class_ids) < spec.n_way:
@@ -156,6 +158,29 @@ class EpisodeSampler:
 
 
 Episodes = EpisodeSampler | Sequence[Episode]
+
+
+def class_numbers(labels: Iterable[Any], n_classes: int | None = None) -> list[int]:
+    """Labels as plain integers; 2.0 is 2, while 2.5, "2" and numbers of no class are refused.
+
+    Args:
+        labels: a class number a clip, from 0 on.
+        n_classes: how many classes there are, if that is known.
+
+    Raises:
+        ValueError: names the first label that is no class number.
+    """
+    numbers = []
+    for label in labels:
+        try:
+            number = None if isinstance(label, str) or float(label) != int(label) else int(label)
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        if number is None or number < 0 or (n_classes is not None and number >= n_classes):
+            rule = "0 or above" if n_classes is None else f"0 to {n_classes - 1} for {n_classes} class names"
+            raise ValueError(f"a label is a class number, {rule}, not {label!r}")
+        numbers.append(number)
+    return numbers
 
 
 def check_disjoint(**splits: Sequence[str]) -> None:

@@ -152,3 +152,13 @@ def test_damaged_and_newer_lists_are_refused(tmp_path):
     path.write_text("[]")
     with pytest.raises(ValueError, match="not a list of episodes"):
         load_episodes(path, LABELS)
+
+
+def test_labels_are_class_numbers():
+    spec = EpisodeSpec(2, 1, 1)
+    whole = EpisodeSampler([0.0, 0.0, 1.0, 1.0], spec, 2, 0)
+    assert whole.labels.tolist() == [0, 0, 1, 1]
+    assert torch.equal(whole[1].clips, EpisodeSampler([0, 0, 1, 1], spec, 2, 0)[1].clips)
+    for wrong in (1.5, "1", "sit", None, -1, float("nan")):  # 1.5 was class 1, and "1" as well
+        with pytest.raises(ValueError, match=f"a label is a class number, 0 or above, not {wrong!r}"):
+            EpisodeSampler([0, 0, wrong, wrong], spec, 2, 0)

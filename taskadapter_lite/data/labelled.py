@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from taskadapter_lite.data.clips import ClipError, read_clip, sample_frames
 from taskadapter_lite.data.decoding import decode_frames, list_frames
+from taskadapter_lite.episodes import class_numbers
 from taskadapter_lite.files import refuse_outside
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class LabelledClips(Dataset):
         if groups is not None and len(groups) != len(paths):
             raise ValueError(f"each clip needs one group, but there are {len(paths)} paths and {len(groups)} groups")
         self.paths, self.class_names = list(paths), list(class_names)
-        self.labels = [_class_number(label, len(self.class_names)) for label in labels]
+        self.labels = class_numbers(labels, len(self.class_names))
         self.groups = None if groups is None else list(groups)
         self.T, self.seed = T, seed
         self.skipped: list[tuple[str, str]] = []
@@ -128,17 +129,6 @@ class LabelledClips(Dataset):
         chosen.labels = [self.labels[i] for i in indices]
         chosen.groups = None if self.groups is None else [self.groups[i] for i in indices]
         return chosen
-
-
-def _class_number(label: object, n_classes: int) -> int:
-    """A label as a plain integer; 2.0 is 2, while 2.5, "2" and numbers of no class are refused."""
-    try:
-        number = int(label) if float(label) == int(label) else None  # type: ignore[call-overload, arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None or isinstance(label, str) or not 0 <= number < n_classes:
-        raise ValueError(f"a label is a class number, 0 to {n_classes - 1} for {n_classes} class names, not {label!r}")
-    return number
 
 
 class FileClips(LabelledClips):
