@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if args.traceback or not is_the_callers(error):
             raise
-        print(f"{program()} {args.verb}: {error}", file=sys.stderr)
+        print(f"{program()} {args.verb}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
 
 

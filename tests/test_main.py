@@ -82,6 +82,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch, body):
             "try:\n        int('seven')\n    except ValueError:\n        raise ValueError('seven is no number')",
             "no number",
         ),
+        ("raise ValueError('a size of 0 was asked for\\nbut it must be above 0')", "asked for but it must"),
         ("open('/no/such/file')", "/no/such/file"),
         ("import os; os.mkdir('/no/such/folder')", "/no/such/folder"),
     ],

@@ -1,6 +1,6 @@
 """One module a verb of the command line: HELP, add_arguments(parser), run(args) -> status.
 
-What several verbs ask for (data, device, episodes, the fields of a dataclass) is in `_options`.
+What several verbs ask for (data, device, episodes) is in `_options`, and `_fields` makes options of a dataclass.
 """
 
 from __future__ import annotations

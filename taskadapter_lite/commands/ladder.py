@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taskadapter_lite.commands._options import add_device_argument, add_fields, chosen_device, given_fields
+from taskadapter_lite.commands._fields import add_fields, given_fields
+from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.data.datasets import verify_bundled
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS

@@ -10,14 +10,13 @@ from pathlib import Path
 import torch
 
 from taskadapter_lite.adapters import AXES
+from taskadapter_lite.commands._fields import add_fields, given_fields
 from taskadapter_lite.commands._options import (
     add_data_arguments,
     add_device_argument,
     add_episode_arguments,
-    add_fields,
     chosen_device,
     episode_spec,
-    given_fields,
     open_backbone,
     open_clips,
 )
@@ -45,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--depth", type=int, help="adapted blocks (default: 3, published: that of the data set)")
     model.add_argument(
-        "--axes", nargs="*", default=list(AXES), choices=AXES, help="which adapters of the paper (default: all)"
+        "--axes",
+        nargs="*",
+        default=list(AXES),
+        choices=AXES,
+        help="which adapters; joint is the one beside the MLP, not the scope of that name (default: all)",
     )
     model.add_argument("--temporal-embedding", choices=["adapted", "input", "none"], help="where it is added")
     model.add_argument("--temporal-std", type=float, help="spread of its start (default: 0.5, published: 0)")
