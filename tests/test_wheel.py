@@ -145,8 +145,9 @@ print(json.dumps({
 """
 
 
-def test_the_second_assignment_runs_from_the_wheel(home):
-    (sheet,) = (ROOT / "notebooks" / "assignments" / "source" / "a2").glob("*.ipynb")
+@pytest.mark.parametrize("name", ["a2", "a3"])
+def test_assignments_with_a_backbone_run_from_the_wheel(home, name):
+    (sheet,) = (ROOT / "notebooks" / "assignments" / "source" / name).glob("*.ipynb")
     cells = [cell for cell in json.loads(sheet.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
     assert sum("BEGIN SOLUTION" in "".join(cell["source"]) for cell in cells) >= 4
     run(home, "\n\n".join("".join(cell["source"]) for cell in cells))
