@@ -2,7 +2,7 @@
 
     video files -> clips -> episode -> tokens -> features -> scores -> loss, accuracy -> results, figures
 
-The names below can be imported from here; each is loaded on first use, so that ``import taskadapter_lite`` is instant.
+The names below can be imported from here; each is loaded on first use, so that `import taskadapter_lite` is instant.
 """
 
 from importlib import import_module

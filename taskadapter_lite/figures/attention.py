@@ -153,7 +153,7 @@ def drawn_videos(maps: np.ndarray, labels: Any, query: int) -> list[int]:
 
 
 def mark_token(strips: Axes, maps: np.ndarray, token: tuple[int, int]) -> list[Artist]:
-    """Frame the place ``token`` = (t, n) in the query's strip and in every video's, with the share of each video there.
+    """Frame the place `token` = (t, n) in the query's strip and in every video's, with the share of each video there.
 
     Args:
         strips: the first axes of `plot_cross_video_attention`.

@@ -153,7 +153,7 @@ class ShuffledFrames(LabelledClips):
         self._clips = clips
 
     def read(self, index: int, view: int | None = None) -> Tensor:
-        """Frames of clip ``index``, uint8 (T, 3, H, W), shuffled."""
+        """Frames of clip `index`, uint8 (T, 3, H, W), shuffled."""
         order = torch.randperm(self.T, generator=torch.Generator().manual_seed(index))
         return self._clips.read(index, view)[order]
 
@@ -205,7 +205,7 @@ def open_part(split: str, budget: Budget, rendered: int | None = None) -> Labell
 
 
 def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: bool) -> tuple[TaskAdapterViT, dict]:
-    """The rung's trained model and how it was trained; trained only if ``out`` does not hold it yet."""
+    """The rung's trained model and how it was trained; trained only if `out` does not hold it yet."""
     if rung.training is None:
         return build(rung, budget, seed), {}
     file = out / "adapters" / f"{file_name(rung.weights or rung.name)}_seed{seed}.safetensors"
@@ -226,7 +226,7 @@ def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: boo
 
 
 def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out: Path, progress: bool = True) -> None:
-    """Train and test one rung with one seed; what is already in ``out`` is not done again."""
+    """Train and test one rung with one seed; what is already in `out` is not done again."""
     files = {k: out / f"{file_name(rung.name)}_{k}shot_seed{seed}.json" for k in shots}
     if all(file.exists() for file in files.values()):
         return
@@ -312,8 +312,8 @@ def load_results(folder: Path) -> Iterator[RunResult]:
 def ladder_table(results: Sequence[RunResult], shots: int) -> pd.DataFrame:
     """The rows of one number of shots in percent, as `comparison_table`, and what each took.
 
-    Further columns: ``pairs``: share of right answers among those that name a query's class or its reversed partner
-    (50 is a coin); ``parameters``: trained ones; ``seconds``: of training, median over seeds; ``group`` of the rung.
+    Further columns: `pairs`: share of right answers among those that name a query's class or its reversed partner
+    (50 is a coin); `parameters`: trained ones; `seconds`: of training, median over seeds; `group` of the rung.
     """
     rows = [result for result in results if result.metadata["shots"] == shots]
     names = list(dict.fromkeys(result.name for result in rows))

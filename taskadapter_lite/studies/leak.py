@@ -26,10 +26,10 @@ def in_company(
     Args:
         episodes: balanced ones, with one query of each class.
         labels: data set class of each clip; further queries are drawn from the clips that the episode doesn't hold.
-        company: ``"balanced"``: the episodes as they are, one query of each class, as in the published protocol;
-            ``"alone"``: the same queries, each in an episode of its own (n_way times as many episodes);
-            ``"one class"``: a query and n_way - 1 more clips of its class (episode i takes class i mod n_way);
-            ``"skewed"``: n_way queries, class shares from a symmetric Dirichlet distribution (Veilleux et al.,
+        company: `"balanced"`: the episodes as they are, one query of each class, as in the published protocol;
+            `"alone"`: the same queries, each in an episode of its own (n_way times as many episodes);
+            `"one class"`: a query and n_way - 1 more clips of its class (episode i takes class i mod n_way);
+            `"skewed"`: n_way queries, class shares from a symmetric Dirichlet distribution (Veilleux et al.,
             "Realistic evaluation of transductive few-shot learning", NeurIPS 2021, use alpha = 2).
         seed: of what is drawn; 0 or above.
         alpha: concentration of "skewed", above 0.

@@ -33,10 +33,10 @@ def linear_probes(
         n_train, n_test: numbers of images; their seeds are never used in pre-training.
 
     Returns:
-        Accuracies in [0, 1] of ``shape``, ``texture``, ``colour`` of the main thing and of the ``count``;
-        ``position_error``, mean distance of predicted and true centre as a share of the image width;
-        ``size_error``, mean error of the half extent relative to itself; ``angle_error`` in degrees.
-        ``one_thing`` holds the same scores of the same read-outs over the test images with a single thing, where
+        Accuracies in [0, 1] of `shape`, `texture`, `colour` of the main thing and of the `count`;
+        `position_error`, mean distance of predicted and true centre as a share of the image width;
+        `size_error`, mean error of the half extent relative to itself; `angle_error` in degrees.
+        `one_thing` holds the same scores of the same read-outs over the test images with a single thing, where
         nothing else can be meant and nothing is covered.
     """
     device = next(backbone.parameters()).device

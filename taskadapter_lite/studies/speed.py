@@ -228,9 +228,9 @@ def run_benchmark(workload: Workload, folder: Path, ways: list[Switches], repeat
         repeats: rounds after one warm-up round.
 
     Returns:
-        ``rows``, one a way: seconds of a training step and of evaluating an episode (per episode, all repeats), their
-        ratios to the first way (median, least and largest of the rounds), ``fill``: seconds a clip to fill the cache,
-        once, memory, difference of the features; ``matmul_seconds`` of the last way's step; and ``decoding``, see
+        `rows`, one a way: seconds of a training step and of evaluating an episode (per episode, all repeats), their
+        ratios to the first way (median, least and largest of the rounds), `fill`: seconds a clip to fill the cache,
+        once, memory, difference of the features; `matmul_seconds` of the last way's step; and `decoding`, see
         `decoding_rates`.
 
     Raises:
@@ -298,8 +298,8 @@ def evaluation_seconds(row: dict, workload: dict, episodes: int = 1000, clips: i
 def decoding_rates(clips: ClipFolder, repeats: int = 3) -> dict[str, float]:
     """Frames a second of reading the clips' T frames, the median of some rounds.
 
-    Keys: ``"decord"``: opening each file and taking the frames, as public code does for every episode (missing where
-    decord is not installed); ``"read_clip"``: ours, which checks the file and resizes as well. Where tokens are kept,
+    Keys: `"decord"`: opening each file and taking the frames, as public code does for every episode (missing where
+    decord is not installed); `"read_clip"`: ours, which checks the file and resizes as well. Where tokens are kept,
     each clip is read once and no file is opened again.
     """
     rates: dict[str, list[float]] = {}

@@ -156,8 +156,8 @@ def load_which_attribute(out: Path) -> Iterator[RunResult]:
 def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
     """A row for each model, values and control, in percent.
 
-    Columns: ``accuracy``: mean over seeds; ``interval``: half width of the 95% interval over seeds and episodes taken
-    together; ``lowest`` and ``highest`` single seed; ``seeds``: how many; ``episodes``: of each seed.
+    Columns: `accuracy`: mean over seeds; `interval`: half width of the 95% interval over seeds and episodes taken
+    together; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed.
     """
     keys = list(dict.fromkeys(_row_key(result) for result in results))
     rows = []
