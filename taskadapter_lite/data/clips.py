@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torchvision.transforms.v2 import functional as transforms
@@ -30,11 +31,20 @@ def sample_frames(
         ValueError: `n_total` or `T` is below 1, or `mode` is unknown.
     """
     _check_sampling(n_total, T, mode)
-    segment = torch.arange(T)
+    return _frames_at(_draw_places(T, mode, generator), n_total)
+
+
+def _draw_places(T: int, mode: str, generator: torch.Generator | None) -> torch.Tensor:
+    """Where in its segment each frame lies, in [0, 1)."""
     if mode == "middle":
-        return (2 * segment + 1) * n_total // (2 * T)
-    place = torch.rand(T, generator=generator, dtype=torch.float64)
-    return ((segment + place) * n_total / T).long().clamp(max=n_total - 1)
+        return torch.full((T,), 0.5, dtype=torch.float64)
+    return torch.rand(T, generator=generator, dtype=torch.float64)
+
+
+def _frames_at(places: torch.Tensor, n_total: int) -> torch.LongTensor:
+    T = len(places)
+    frames = ((torch.arange(T) + places) * n_total / T).long()
+    return cast(torch.LongTensor, frames.clamp(max=n_total - 1))
 
 
 def _check_sampling(n_total: int, T: int, mode: str) -> None:
@@ -73,7 +83,8 @@ def read_clip(
         ValueError: an argument is out of range.
     """
     _check_sampling(1, T, mode)
-    clip = decode_frames(Path(path), lambda n_total: sample_frames(n_total, T, mode, generator).tolist())
+    places = _draw_places(T, mode, generator)  # drawn once, however often a decoder asks for the frames
+    clip = decode_frames(Path(path), lambda n_total: _frames_at(places, n_total).tolist())
     return resize_and_crop(clip, mode, size, generator, resize, flip)
 
 

@@ -1,18 +1,26 @@
-"""Video file or frame folder -> pixels of chosen frames, or a ClipError that says what is wrong with it."""
+"""Video file or frame folder -> pixels of chosen frames, or a ClipError that says what is wrong with it.
+
+The rule: frames are those that a player shows, in the order in which it shows them, whichever decoder is installed.
+PyAV reads every file from its first packet to its last; frames hidden by an edit list are neither counted nor given.
+decord seeks, which is exact only for H.264 in mp4 or mov whose keyframes are all IDR, with square pixels, nothing
+hidden, rotated or tagged with colours: such a file is read by decord where it is installed, with the same pixels.
+Pixels are turned, mirrored and stretched as a player does; a cut file or one whose size changes is a ClipError.
+"""
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image
+from PIL import Image, ImageOps
 
 try:  # no wheel on Linux aarch64: PyAV reads there
     import decord
@@ -67,11 +75,10 @@ def _decode_array(path: Path, choose: Choose) -> np.ndarray:
             if not file.read(1):
                 raise ClipError(path, "the file is empty")
         header = _read_header(path)
-        frames = None
-        if decord:
+        if header.decord_is_exact:
             with suppress(RuntimeError, decord.DECORDError):  # its thread reads ahead, and may trip over later damage
-                frames = _read_with_decord(path, choose, header)
-        return _read_with_pyav(path, choose, header) if frames is None else frames
+                return _read_with_decord(path, choose, header)
+        return _read_with_pyav(path, choose, header)
 
 
 @contextmanager
@@ -97,34 +104,54 @@ def _read_images(folder: Path, choose: Choose) -> np.ndarray:
     for index in set(wanted):
         with _as_clip_error(images[index]), Image.open(images[index]) as image:
             _check_size(images[index], *image.size)
-            frames[index] = np.asarray(image.convert("RGB"))
+            frames[index] = _rgb(image)
     if len({frame.shape for frame in frames.values()}) > 1:
         raise ClipError(folder, "its frames have different sizes")
     return np.stack([frames[index] for index in wanted])
 
 
+def _rgb(image: Image.Image) -> np.ndarray:
+    """Pixels as a viewer shows them: upright as EXIF says, 16 bits scaled to 8 (Pillow's own conversion clips)."""
+    deep = image.mode == "I" or image.mode.startswith("I;16")
+    image = ImageOps.exif_transpose(image)
+    if not deep:
+        return np.asarray(image.convert("RGB"))
+    grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
 @dataclass(frozen=True)
 class _Header:
-    """What the container promises; 0 where it does not say. Edit lists (of trimmed mp4 files) hide some frames."""
+    """What the container promises, 0 where it does not say, and what its packets hold."""
 
-    frames: int
-    seconds: float
-    has_edit_lists: bool
+    declared_frames: int
+    declared_seconds: float
+    by_time: (
+        bool  # edit lists hide frames of an mp4; an avi counts empty packets: there the end of the last frame tells
+    )
+    packets: int  # that are shown
+    end: float  # seconds
+    starts_with_keyframe: bool
+    pixel_aspect: float
+    decord_is_exact: bool
 
-    def check(self, path: Path, frames: int, seconds: float) -> None:
+    def check(self, path: Path) -> None:
         """Refuse a cut file that a decoder reads to its early end without an error.
 
         Intact files of public data sets miss a frame or two of what they declare: 5% and 2 frames are allowed.
         """
-        if frames < 1:
+        if self.packets < 1:
             raise ClipError(path, "holds no video frame")
-        if frames > MAX_FRAMES:
-            raise ClipError(path, f"claims {frames:,} frames, more than {MAX_FRAMES:,}")
-        by_time = self.has_edit_lists or not self.frames
-        if not by_time and frames < 0.95 * self.frames - 2:
-            raise ClipError(path, f"is truncated: {frames} of {self.frames} frames are there")
-        if by_time and seconds < 0.95 * self.seconds - 2 * seconds / frames:
-            raise ClipError(path, f"is truncated: {seconds:.2f} of {self.seconds:.2f} seconds are there")
+        if self.packets > MAX_FRAMES:
+            raise ClipError(path, f"claims {self.packets:,} frames, more than {MAX_FRAMES:,}")
+        enough_frames = self.packets >= 0.95 * self.declared_frames - 2
+        enough_time = self.end >= 0.95 * self.declared_seconds - 2 * self.end / self.packets
+        if not self.by_time and not enough_frames:
+            raise ClipError(path, f"is truncated: {self.packets} of {self.declared_frames} frames are there")
+        if self.by_time and not enough_time:
+            raise ClipError(path, f"is truncated: {self.end:.2f} of {self.declared_seconds:.2f} seconds are there")
+        if not self.starts_with_keyframe:
+            raise ClipError(path, "does not begin with a keyframe, so its first frames can't be shown")
 
 
 def _read_header(path: Path) -> _Header:
@@ -134,8 +161,52 @@ def _read_header(path: Path) -> _Header:
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise ClipError(path, "has a video codec that nothing here can decode")
-        _check_size(path, stream.width, stream.height)
-        return _Header(stream.frames, _declared_seconds(container, stream), "mp4" in container.format.name)
+        aspect = float(stream.sample_aspect_ratio or 1)
+        _check_size(path, round(stream.width * max(aspect, 1)), stream.height)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        shown = [packet for packet in packets if not packet.is_discard]
+        keys = [packet.is_keyframe for packet in packets]
+        ends = [float((p.pts + (p.duration or 0)) * p.time_base) for p in shown if p.pts is not None]
+        header = _Header(
+            declared_frames=stream.frames,
+            declared_seconds=_declared_seconds(container, stream),
+            by_time="mp4" in container.format.name or container.format.name == "avi" or not stream.frames,
+            packets=len(shown),
+            end=max(ends, default=0.0),
+            starts_with_keyframe=not any(keys) or keys[0],
+            pixel_aspect=aspect,
+            decord_is_exact=decord is not None and aspect == 1 and _can_seek(container, stream, packets),
+        )
+    header.check(path)
+    return replace(header, decord_is_exact=header.decord_is_exact and _is_plain(path))
+
+
+def _can_seek(container: av.container.InputContainer, stream: av.VideoStream, packets: list[av.Packet]) -> bool:
+    """Whether every keyframe of an H.264 mp4 or mov file is an IDR: no frame after it needs one before it."""
+    if "mp4" not in container.format.name or stream.codec_context.name != "h264" or len(packets) != stream.frames:
+        return False
+    if any(packet.is_discard or packet.pts is None for packet in packets) or min(p.pts for p in packets) != 0:
+        return False
+    prefix = ((stream.codec_context.extradata or b"\0" * 5)[4] & 3) + 1  # avcC: bytes of the length before a unit
+    kinds = [_units(bytes(packet), prefix) for packet in packets if packet.is_keyframe]
+    return packets[0].is_keyframe and all(5 in units and 7 not in units for units in kinds)  # 7: a new size, maybe
+
+
+def _units(data: bytes, prefix: int) -> set[int]:
+    """Kinds of the NAL units of an H.264 packet (ITU-T H.264, table 7-1): 5 is an IDR picture, 7 its parameters."""
+    kinds, position = set(), 0
+    while position + prefix < len(data):
+        kinds.add(data[position + prefix] & 31)
+        position += prefix + int.from_bytes(data[position : position + prefix], "big")
+    return kinds
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether the first frame is not turned and has no colour tags: decord's older converter reads those otherwise."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0), None)
+        plain = frame is not None and _display_matrix(frame) is None and frame.format.name == "yuv420p"
+        return plain and frame.colorspace == 2 and frame.color_range == 0 and not frame.interlaced_frame
 
 
 def _declared_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float:
@@ -155,42 +226,109 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise ClipError(path, f"claims frames of {width} x {height} pixels, the limit is {MAX_PIXELS:,} pixels")
 
 
-def _read_with_decord(path: Path, choose: Choose, header: _Header) -> np.ndarray | None:
-    """The chosen frames, or None where there are not as many as declared: PyAV knows which frames are hidden."""
+def _read_with_decord(path: Path, choose: Choose, header: _Header) -> np.ndarray:
     decord.logging.set_level(decord.logging.QUIET)  # what is wrong is said once, by the ClipError
     reader = decord.VideoReader(str(path), num_threads=1)
-    n_frames = len(reader)
-    if n_frames < 1 or header.frames not in (0, n_frames):
-        return None
-    header.check(path, n_frames, float(reader.get_frame_timestamp(n_frames - 1)[1]))
-    return reader.get_batch(choose(n_frames)).asnumpy()
+    if len(reader) != header.packets:
+        return _read_with_pyav(path, choose, header)
+    return reader.get_batch(choose(len(reader))).asnumpy()
 
 
 def _read_with_pyav(path: Path, choose: Choose, header: _Header) -> np.ndarray:
-    with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size and not packet.is_discard]
-        ends = [float((p.pts + (p.duration or 0)) * p.time_base) for p in packets if p.pts is not None]
-    header.check(path, len(packets), max(ends, default=0.0))
-    wanted = choose(len(packets))
-    frames = {}
-    with av.open(str(path)) as container:
-        for index, frame in enumerate(container.decode(video=0)):
-            if index in wanted:
-                frames[index] = _upright(frame)
-            if index >= wanted[-1]:
-                break
-    if len(frames) < len(set(wanted)):
-        raise ClipError(path, f"is damaged: frame {wanted[-1]} of {len(packets)} can't be decoded")
+    """Every frame decoded, the chosen ones kept; again where packets were no frames (VP8's hidden ones, lost ones)."""
+    wanted = choose(header.packets)
+    frames, n_frames = _decode_in_order(path, wanted, header)
+    if n_frames != header.packets:
+        wanted = choose(n_frames)
+        frames, _ = _decode_in_order(path, wanted, header)
     return np.stack([frames[index] for index in wanted])
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """Pixels of a frame the way a player shows it: phones store portraits lying on their side (decord sees to that)."""
-    quarter_turns = round(getattr(frame, "rotation", 0) / 90)
-    return np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
+def _decode_in_order(path: Path, wanted: list[int], header: _Header) -> tuple[dict[int, np.ndarray], int]:
+    """The wanted frames that are there, and the number of frames; damage behind the last wanted one is let pass."""
+    frames: dict[int, np.ndarray] = {}
+    keep, last, n_frames, size = set(wanted), wanted[-1], 0, None
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type, stream.thread_count = "SLICE", 1  # threads cost more than they save on small frames
+        try:
+            for frame in container.decode(stream):
+                size = size or (frame.width, frame.height)
+                if size != (frame.width, frame.height):
+                    now = f"{frame.width} x {frame.height}"
+                    raise ClipError(path, f"changes its size at frame {n_frames} from {size[0]} x {size[1]} to {now}")
+                if n_frames in keep:
+                    frames[n_frames] = _as_shown(frame, header.pixel_aspect)
+                n_frames += 1
+        except av.FFmpegError:
+            if n_frames <= last:
+                raise
+            n_frames = header.packets
+        hidden = stream.codec_context.name in ("vp8", "vp9", "av1")  # packets that only later frames are made from
+    if n_frames < (0.5 if hidden else 0.95) * header.packets - 2 or not n_frames:
+        raise ClipError(path, f"is damaged: {n_frames} of {header.packets} frames can be decoded")
+    return frames, n_frames
+
+
+def _as_shown(frame: av.VideoFrame, pixel_aspect: float) -> np.ndarray:
+    """Pixels of a frame the way a player shows it: square, upright, mirrored where the file says so."""
+    width = max(1, round(frame.width * pixel_aspect))
+    if width != frame.width:
+        frame = frame.reformat(width, frame.height, "rgb24", interpolation="BICUBIC")
+    pixels, matrix = frame.to_ndarray(format="rgb24"), _display_matrix(frame)
+    if matrix is None:
+        return pixels
+    a, b, c, d = matrix  # a pixel at x, y is shown at a x + c y, b x + d y, moved back into the picture
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """The turning part of a frame's display matrix, None where it changes nothing."""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return None
+    a, b, _, c, d = struct.unpack("=5i", bytes(side_data)[:20])
+    return None if a > 0 and d > 0 and b == c == 0 else (a, b, c, d)
+
+
+_COLOUR_OF_FLOW = re.compile(r"flow_[xy]_?\d+", re.IGNORECASE)
+_EXPORT_SUFFIX = re.compile(r"_(?:jpe?g|png)\.rf\.\w+$", re.IGNORECASE)  # Roboflow's hash of the image
 
 
 def list_frames(folder: str | Path) -> list[Path]:
-    """Image files of a frame folder in the order of the last number in their names, whatever its zero-padding."""
-    images = [entry for entry in Path(folder).iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(images, key=lambda image: (int((re.findall(r"\d+", image.stem) or [0])[-1]), image.name))
+    """Image files of a frame folder in the order of the one number that varies in their names, whatever its padding.
+
+    Hidden files and the ``._`` twins that macOS leaves are no frames; beside an RGB series, TSN's optical flow is none.
+
+    Raises:
+        ClipError: none or several numbers vary, so that the order can't be told.
+    """
+    images = [
+        entry
+        for entry in Path(folder).iterdir()
+        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+    ]
+    rgb = [image for image in images if not _COLOUR_OF_FLOW.fullmatch(image.stem)]
+    images = sorted(rgb or images)
+    if len(images) < 2:
+        return images
+    names = [_EXPORT_SUFFIX.sub("", image.stem).casefold() for image in images]
+    orders = [order for number in (r"\d+", r"\d+\.\d+") if (order := _order(names, number))]
+    if not orders or any(order != orders[0] for order in orders):
+        raise ClipError(
+            folder, f"its frames can't be put in order: not one number alone varies, as in {images[0].name}"
+        )
+    return [images[index] for index in orders[0]]
+
+
+def _order(names: list[str], number: str) -> list[int] | None:
+    """Indices of the names sorted by the one number that varies, None where it is not one or where two are equal."""
+    if len({re.sub(number, "0", name) for name in names}) > 1:
+        return None
+    varying = [values for values in zip(*(re.findall(number, name) for name in names), strict=True)]
+    varying = [[float(value) for value in values] for values in varying if len({float(v) for v in values}) > 1]
+    if len(varying) != 1 or len(set(varying[0])) < len(names):
+        return None
+    return sorted(range(len(names)), key=varying[0].__getitem__)
