@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -185,7 +186,8 @@ def _can_seek(container: av.container.InputContainer, stream: av.VideoStream, pa
     """Whether every keyframe of an H.264 mp4 or mov file is an IDR: no frame after it needs one before it."""
     if "mp4" not in container.format.name or stream.codec_context.name != "h264" or len(packets) != stream.frames:
         return False
-    if any(packet.is_discard or packet.pts is None for packet in packets) or min(p.pts for p in packets) != 0:
+    times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
+    if len(times) < max(len(packets), 1) or min(times) != 0:
         return False
     prefix = ((stream.codec_context.extradata or b"\0" * 5)[4] & 3) + 1  # avcC: bytes of the length before a unit
     kinds = [_units(bytes(packet), prefix) for packet in packets if packet.is_keyframe]
@@ -205,14 +207,17 @@ def _is_plain(path: Path) -> bool:
     """Whether the first frame is not turned and has no colour tags: decord's older converter reads those otherwise."""
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0), None)
-        plain = frame is not None and _display_matrix(frame) is None and frame.format.name == "yuv420p"
-        return plain and frame.colorspace == 2 and frame.color_range == 0 and not frame.interlaced_frame
+        if frame is None or _display_matrix(frame) is not None or frame.format.name != "yuv420p":
+            return False
+        return frame.colorspace == 2 and frame.color_range == 0 and not frame.interlaced_frame
 
 
 def _declared_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """Length of the video track; webm keeps it in a tag such as 00:00:01.600000000."""
+    """Length of the video track; webm keeps it in a tag such as 00:00:01.600000000, avi as a number of frames."""
+    if container.format.name == "avi":  # the duration that FFmpeg gives is shortened to the bytes that are there
+        return stream.frames * float(stream.time_base or 0)
     if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
+        return stream.duration * float(stream.time_base or 0)
     clock = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
     if clock:
         hours, minutes, seconds = map(float, clock.groups())
@@ -286,14 +291,14 @@ def _as_shown(frame: av.VideoFrame, pixel_aspect: float) -> np.ndarray:
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """The turning part of a frame's display matrix, None where it changes nothing."""
-    side_data = frame.side_data.get("DISPLAYMATRIX")
+    side_data = cast(Any, frame.side_data.get("DISPLAYMATRIX"))  # typed as any object
     if side_data is None:
         return None
     a, b, _, c, d = struct.unpack("=5i", bytes(side_data)[:20])
     return None if a > 0 and d > 0 and b == c == 0 else (a, b, c, d)
 
 
-_COLOUR_OF_FLOW = re.compile(r"flow_[xy]_?\d+", re.IGNORECASE)
+_FLOW = re.compile(r"flow_[xy]_?\d+", re.IGNORECASE)
 _EXPORT_SUFFIX = re.compile(r"_(?:jpe?g|png)\.rf\.\w+$", re.IGNORECASE)  # Roboflow's hash of the image
 
 
@@ -310,7 +315,7 @@ def list_frames(folder: str | Path) -> list[Path]:
         for entry in Path(folder).iterdir()
         if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
     ]
-    rgb = [image for image in images if not _COLOUR_OF_FLOW.fullmatch(image.stem)]
+    rgb = [image for image in images if not _FLOW.fullmatch(image.stem)]
     images = sorted(rgb or images)
     if len(images) < 2:
         return images
@@ -327,8 +332,8 @@ def _order(names: list[str], number: str) -> list[int] | None:
     """Indices of the names sorted by the one number that varies, None where it is not one or where two are equal."""
     if len({re.sub(number, "0", name) for name in names}) > 1:
         return None
-    varying = [values for values in zip(*(re.findall(number, name) for name in names), strict=True)]
-    varying = [[float(value) for value in values] for values in varying if len({float(v) for v in values}) > 1]
+    columns = [[float(value) for value in found] for found in zip(*(re.findall(number, n) for n in names), strict=True)]
+    varying = [column for column in columns if len(set(column)) > 1]
     if len(varying) != 1 or len(set(varying[0])) < len(names):
         return None
     return sorted(range(len(names)), key=varying[0].__getitem__)
