@@ -222,8 +222,8 @@ def _declared_seconds(container: av.container.InputContainer, stream: av.VideoSt
     if clock:
         hours, minutes, seconds = map(float, clock.groups())
         return 3600 * hours + 60 * minutes + seconds
-    only_stream = len(container.streams) == 1 and container.duration is not None
-    return container.duration / 1e6 if only_stream else 0.0
+    only_stream = len(container.streams) == 1
+    return (container.duration or 0) / 1e6 if only_stream else 0.0
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
