@@ -450,7 +450,8 @@ def test_another_run_is_not_continued_and_not_overwritten(tmp_path):
 OTHER_SETTINGS = {
     "optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.5, "momentum": 0.5, "schedule": "constant",
     "warmup_steps": 1, "n_steps": 2, "episodes_per_step": 1, "views": 3, "scope": "joint", "trainable": "all",
-    "metric": "euclidean", "aggregation": "per_shot", "temperature": 3.0, "learn_temperature": False, "fusion": "log_probabilities",
+    "metric": "euclidean", "aggregation": "per_shot", "temperature": 3.0, "learn_temperature": False,
+    "fusion": "log_probabilities",
     "auxiliary_weight": 0.1, "clip_norm": None, "precision": "bf16", "validation_every": 1, "log_every": 1, "seed": 9,
     "time_limit_s": 1e6, "checkpoint_every": 1, "workers": 1,
 }  # fmt: skip
