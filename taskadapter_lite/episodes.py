@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -127,6 +127,12 @@ class EpisodeSampler:
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(self.n_episodes))
+
+    @overload
+    def __getitem__(self, i: int) -> Episode: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Episode]: ...
 
     def __getitem__(self, i: int | slice) -> Episode | list[Episode]:
         if isinstance(i, slice):

@@ -145,6 +145,10 @@ class TrainConfig:
         SGD 1e-3 without momentum, one episode a step, temperature 64, scope "split". With it belong
         `EpisodeSpec(n_query=1)`, `depth=PUBLISHED[dataset].depth` and, with CLIP, `train(..., text=...)`.
 
+        The recipe is published, the preparation of clips is ours: the public code squashes every frame to 257 x 257
+        whatever its shape and draws a crop for each *frame*; here a clip keeps its aspect and its frames share one
+        crop.
+
         Raises:
             ValueError: a data set that the paper does not use.
         """

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from taskadapter_lite.episodes import Episodes
+
 
 class Team:
     """This process among the `size` processes of a run.
@@ -36,7 +38,7 @@ class Team:
         """True in the one process that prints and writes."""
         return self.rank == 0
 
-    def share(self, items: Sequence) -> list:
+    def share(self, items: Sequence | Episodes) -> list:
         """This rank's part of a list: the parts of all ranks are disjoint and together the whole."""
         return [items[i] for i in range(self.rank, len(items), self.size)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -234,7 +234,8 @@ def remember_settings(model: TaskAdapterViT) -> Callable[[], None]:
     scope, trained_with = model.scope, model.trained_with
     modes = [(module, module.training) for module in model.modules()]
     trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    fused = [(block.attn, block.attn.fused_attn) for block in model.backbone.blocks]
+    attentions: list[Any] = [block.attn for block in model.backbone.blocks]
+    fused = [attention.fused_attn for attention in attentions]
 
     def restore() -> None:
         model.scope, model.trained_with = scope, trained_with
@@ -242,7 +243,7 @@ def remember_settings(model: TaskAdapterViT) -> Callable[[], None]:
             module.training = mode
         for parameter, trains in trainable:
             parameter.requires_grad_(trains)
-        for attention, was_fused in fused:
+        for attention, was_fused in zip(attentions, fused, strict=True):
             attention.fused_attn = was_fused
 
     return restore
