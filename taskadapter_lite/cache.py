@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.files import write_json
 from taskadapter_lite.model import TaskAdapterViT
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 
 class PrefixCache:
@@ -56,6 +57,7 @@ class PrefixCache:
             raise ValueError(f"dtype is {dtype}; tokens are kept as torch.float32 or torch.bfloat16")
         self.model, self.clips, self.views, self.batch_size = model, clips, views or 0, batch_size
         self.workers = workers
+        self._model_key, self._content_key = prefix_key(model), content_key(clips)
         first = self._compute(self._read(torch.tensor([0])))[0]
         n_rows = len(clips) * (
             1 + self.views
@@ -88,6 +90,17 @@ class PrefixCache:
         if found.device != self._device and self._device.type == "cuda":
             found = found.pin_memory()  # lets the copy run beside what the device still computes
         return found.to(self._device, non_blocking=True).float()
+
+    def check_fits(self, model: TaskAdapterViT, clips: LabelledClips) -> None:
+        """Refuse tokens that `model.prefix` would not give of `clips`.
+
+        Raises:
+            ValueError: these are tokens of another frozen model or of other clips.
+        """
+        if self._model_key != prefix_key(model):
+            raise ValueError("the cache holds tokens of another frozen model: make a PrefixCache of this one")
+        if clips is not self.clips and self._content_key != content_key(clips):
+            raise ValueError("the cache holds tokens of other clips, or of clips read in another way")
 
     def fill(self, progress: bool = True) -> PrefixCache:
         """Computes the middle frames of all clips now, and returns the cache."""
@@ -131,6 +144,7 @@ class PrefixCache:
         """Maps tokens and, behind them, one byte a row that says whether it was computed."""
         about = {"format": CACHE_FORMAT, "clips": self.clips.fingerprint, "views": self.views, "rows": n_rows}
         about |= {"shape": list(shape), "dtype": str(dtype), "depth": self.model.depth}
+        about |= {"model": self._model_key, "content": self._content_key}
         beside = Path(f"{path}.json")
         if path.exists():
             found = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
@@ -152,6 +166,44 @@ class PrefixCache:
         scale = first.abs().max().item()
         if self._known[0] and (kept - first.cpu().float()).abs().max().item() > tolerance * scale:
             raise ValueError(f"{path} holds tokens of another frozen model: the first clip's tokens differ")
+
+
+def prefix_key(model: TaskAdapterViT) -> str:
+    """16 hexadecimal digits that change with anything in a model that changes a token: all weights below the adapters.
+
+    Weights are read as numbers of their own type, so that a model has one key on every device.
+    """
+    backbone, digest = model.backbone, hashlib.blake2b(digest_size=8)
+    frozen = len(backbone.blocks) - model.depth
+    for name, value in sorted(backbone.state_dict().items()):
+        place = name.split(".")
+        if place[0] in ("norm", "fc_norm", "head") or (place[0] == "blocks" and int(place[1]) >= frozen):
+            continue  # what lies above the tokens
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    settings = [frozen, model.T, model.normalise.mean.flatten().tolist(), model.normalise.std.flatten().tolist()]
+    digest.update(json.dumps(settings).encode())
+    return digest.hexdigest()
+
+
+def content_key(clips: LabelledClips) -> str:
+    """16 hexadecimal digits that change with anything that changes a pixel of the clips, of their random views too.
+
+    That is beside the names in `fingerprint` how clips are cut and drawn, and size and time of change of each file.
+    """
+    options = [getattr(clips, name, None) for name in ("T", "seed", "size", "resize", "flip", "level", "n_frames")]
+    root = getattr(clips, "root", None)
+    files = [] if root is None else [_changed(Path(root) / path) for path in clips.paths]
+    content = json.dumps([clips.fingerprint, options, files])
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+def _changed(path: Path) -> list[list[int]]:
+    """Size and time of change of a file, or of all files of a frame folder; nothing for what is missing."""
+    if not path.exists():
+        return []
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 class FeatureCache:

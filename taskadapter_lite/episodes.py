@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -93,9 +94,12 @@ class EpisodeSampler:
         n_episodes: length of the list.
         seed: 0 or above.
         class_names: used to name classes in error messages.
+        groups: what each clip was cut from, such as a film: one value a clip. Support and query of a class then never
+            share a group. None lets every clip stand for itself.
 
     Raises:
-        ValueError: if there are fewer classes than `n_way`, or a class has fewer clips than an episode may need.
+        ValueError: if there are fewer classes than `n_way`, a class has fewer clips than an episode may need, or its
+            groups can't be shared out between support and query.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class EpisodeSampler:
         n_episodes: int,
         seed: int,
         class_names: Sequence[str] | None = None,
+        groups: Sequence[Hashable] | None = None,
     ) -> None:
         if n_episodes < 1 or seed < 0:
             raise ValueError(f"n_episodes is {n_episodes} and seed {seed}; they must be at least 1 and 0")
@@ -114,12 +119,20 @@ class EpisodeSampler:
         self._clips_of = {c: np.flatnonzero(self.labels == c) for c in self.class_ids.tolist()}
         if len(self.class_ids) < spec.n_way:
             raise ValueError(f"n_way is {spec.n_way} but the labels hold {len(self.class_ids)} classes")
+        if groups is not None and len(groups) != len(self.labels):
+            raise ValueError(f"each clip needs one group, but there are {len(self.labels)} clips, {len(groups)} groups")
+        self.groups = None if groups is None else list(groups)
         for c, members in self._clips_of.items():
+            name = f"{c} ({class_names[c]})" if class_names is not None else str(c)
             if len(members) < spec.clips_needed:
-                name = f"{c} ({class_names[c]})" if class_names is not None else str(c)
                 raise ValueError(
                     f"class {name} has {len(members)} clips; an episode of {spec.k_shot} shots and {spec.n_query} "
                     f"queries a class needs {spec.clips_needed}"
+                )
+            if self.groups is not None and not self._can_share(self._group_sizes(members), len(members), 0):
+                raise ValueError(
+                    f"class {name} has {len(members)} clips of {len(self._group_sizes(members))} groups; {spec.k_shot} "
+                    f"support and {spec.clips_needed - spec.k_shot} query clips that share no group can't be drawn"
                 )
 
     def __len__(self) -> int:
@@ -144,7 +157,7 @@ class EpisodeSampler:
         classes = rng.permutation(self.class_ids)[:n_way]
         counts = self._query_counts(rng)
         drawn = [
-            rng.permutation(self._clips_of[c])[: k_shot + n]
+            self._apart(rng.permutation(self._clips_of[c]), n)[: k_shot + n]
             for c, n in zip(classes.tolist(), counts.tolist(), strict=True)
         ]
         return Episode(
@@ -154,6 +167,47 @@ class EpisodeSampler:
             query_labels=torch.from_numpy(np.repeat(np.arange(n_way), counts)),
             classes=torch.from_numpy(classes),
         )
+
+    def _group_sizes(self, clips: np.ndarray) -> Counter[Hashable]:
+        assert self.groups is not None
+        return Counter(self.groups[i] for i in clips.tolist())
+
+    def _can_share(self, undecided: Counter[Hashable], n_clips: int, n_support: int, n: int | None = None) -> bool:
+        """True where some of the undecided groups make up the support and leave enough for the queries.
+
+        Args:
+            undecided: clips of each group that is on neither side yet.
+            n_clips: clips of the class.
+            n_support: clips of the groups that are on the support's side.
+            n: queries of the class; None is the most that there may be.
+        """
+        sums = 1  # bit s is set where some groups hold s clips
+        for size in undecided.values():
+            sums |= sums << size
+        n_query = self.spec.clips_needed - self.spec.k_shot if n is None else n
+        least, most = max(self.spec.k_shot - n_support, 0), n_clips - n_query - n_support
+        return most >= least and bool((sums >> least) & ((1 << (most - least + 1)) - 1))
+
+    def _apart(self, clips: np.ndarray, n: int) -> np.ndarray:
+        """Shuffled clips of a class -> its support, then clips of other groups, both in the order given."""
+        if self.groups is None:
+            return clips
+        undecided = self._group_sizes(clips)
+        support: list[int] = []
+        ours: set[Hashable] = set()
+        n_ours = 0
+        for i in clips.tolist():
+            group = self.groups[i]
+            if group in undecided:  # with the support if the rest then still suffices, else with the queries
+                size = undecided.pop(group)
+                if self._can_share(undecided, len(clips), n_ours + size, n):
+                    ours.add(group)
+                    n_ours += size
+            if group in ours:
+                support.append(i)
+            if len(support) == self.spec.k_shot:
+                break
+        return np.array([*support, *(i for i in clips.tolist() if self.groups[i] not in ours)])
 
     def _query_counts(self, rng: np.random.Generator) -> np.ndarray:
         """Queries of each class, (n_way,)."""

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from taskadapter_lite.adapters import check_scope
 from taskadapter_lite.backbone import in_precision
 from taskadapter_lite.cache import FeatureCache, PrefixCache
 from taskadapter_lite.data.labelled import LabelledClips
@@ -29,10 +30,10 @@ def evaluate(
     model: TaskAdapterViT,
     clips: LabelledClips | PrefixCache,
     episodes: Episodes,
-    metric: str | Scorer = "cosine",
+    metric: str | Scorer | None = None,
     *,
     scope: str | None = None,
-    aggregation: str = "prototype",
+    aggregation: str | None = None,
     cache: PrefixCache | None = None,
     text: TextFeatures | None = None,
     fusion: str = "product",
@@ -56,9 +57,11 @@ def evaluate(
         model: with `depth=0` or `axes=()` the frozen baseline.
         clips: test clips, or their `PrefixCache`.
         episodes: a sampler or a list.
-        metric: a name in `METRICS`, or a scorer such as a trained `TRX`.
+        metric: a name in `METRICS`, or a scorer such as a trained `TRX`; None is the metric that the adapters were
+            trained with, where the model knows it (`model.trained_with`), else cosine.
         scope: who attends to whom; None keeps the model's own. The model has its own scope again afterwards.
-        aggregation: "prototype" or "per_shot", for metrics given by name.
+        aggregation: "prototype" or "per_shot", for metrics given by name; None is that of training where the metric
+            is, else "prototype".
         cache: frozen tokens of `clips`, kept from call to call.
         text: features of the class names; the result then holds visual, semantic and fused accuracies side by side
             in `variants`, and the fused ones in `accuracies`. Needs the metric "cosine".
@@ -71,17 +74,22 @@ def evaluate(
         name, command, seeds, metadata: stored in the result; `command` defaults to the process's own.
 
     Raises:
-        ValueError: an unknown metric, scope, fusion or precision, an untrained metric, or scores that are not finite.
+        ValueError: an unknown metric, scope, fusion or precision, an untrained metric, scores that are not finite, or a cache
+            of another model or other clips. The model is then as it was.
     """
     if isinstance(clips, PrefixCache):
         clips, cache = clips.clips, clips
+    if cache is not None:
+        cache.check_fits(model, clips)
+    metric, aggregation = _as_trained(model, metric, aggregation)
     metric_name, scorer = _scorer(model, metric, aggregation)
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision is {precision!r}, but must be 'fp32' or 'bf16'")
     if fusion not in FUSIONS or (text is not None and metric_name != "cosine"):
         raise ValueError(f"fusion is {fusion!r} of {metric_name}; {' or '.join(FUSIONS)} of cosine scores is possible")
     tally = Tally(clips.class_names, pairs, None if text is None else text.for_classes(clips.class_names), fusion)
-    model.to(device or next(model.parameters()).device)
+    check_scope(scope or model.scope)
+    device = torch.device(device or next(model.parameters()).device)
     result = RunResult(
         name,
         metric=metric_name,
@@ -92,12 +100,14 @@ def evaluate(
         skipped=[str(path) for path, _ in clips.skipped],
         trainable_parameters=sum(p.numel() for p in model.trainable_parameters()),
         metadata=dict(metadata or {}),
-        **environment(next(model.parameters()).device),
+        **environment(device),
     )
     result.command = command or result.command
     if text is not None:
         result.config |= {"fusion": fusion, "text": text.source}
-    with _evaluating(model, scope, result):
+    with _evaluating(model, scope, device, result):
+        if isinstance(scorer, nn.Module):
+            scorer.to(device).eval()
         features_of = _features(model, clips, cache, workers, precision)
         for batch in _batches(episodes, batch_size, progress, name):
             tally.add(batch, features_of(batch), scorer)
@@ -176,9 +186,17 @@ def depends_on_episode(model: TaskAdapterViT) -> bool:
     return model.config["depth"] > 0 and "task" in model.config["axes"]
 
 
+def _as_trained(
+    model: TaskAdapterViT, metric: str | Scorer | None, aggregation: str | None
+) -> tuple[str | Scorer, str]:
+    """What is not chosen is what the adapters were trained with; an aggregation belongs to its metric."""
+    trained = model.trained_with or {}
+    chosen = trained.get("metric", "cosine") if metric is None else metric
+    same = isinstance(chosen, str) and chosen == trained.get("metric")
+    return chosen, aggregation or (trained.get("aggregation") if same else None) or "prototype"
+
+
 def _scorer(model: TaskAdapterViT, metric: str | Scorer, aggregation: str) -> tuple[str, Scorer]:
-    if isinstance(metric, nn.Module):
-        metric.to(next(model.parameters()).device).eval()
     if not isinstance(metric, str):
         function = getattr(metric, "func", metric)  # the scorers of the registry are partial functions
         return getattr(function, "__name__", type(function).__name__.lower()).removesuffix("_scores"), metric
@@ -228,13 +246,14 @@ def _spec(episodes: Episodes) -> dict[str, int]:
 
 
 @contextmanager
-def _evaluating(model: TaskAdapterViT, scope: str | None, result: RunResult) -> Iterator[None]:
-    """The model in eval mode and in `scope`, as it was afterwards; time, memory and Ctrl-C go into the result."""
+def _evaluating(model: TaskAdapterViT, scope: str | None, device: torch.device, result: RunResult) -> Iterator[None]:
+    """The model on `device`, in eval mode and in `scope`, as it was afterwards (but for a device that worked); time, memory and Ctrl-C go into the result."""
     own_scope, was_training, start = model.scope, model.training, time.perf_counter()
-    device = next(model.parameters()).device
+    own_device = next(model.parameters()).device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
+        model.to(device)
         model.scope = scope or own_scope
         model.eval()
         result.scope = model.scope if depends_on_episode(model) else None
@@ -243,6 +262,9 @@ def _evaluating(model: TaskAdapterViT, scope: str | None, result: RunResult) -> 
             yield
     except KeyboardInterrupt:
         result.interrupted = True
+    except BaseException:
+        model.to(own_device)
+        raise
     finally:
         model.scope = own_scope
         model.train(was_training)

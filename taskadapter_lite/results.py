@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from taskadapter_lite.files import write_json
-from taskadapter_lite.intervals import accuracy_interval, class_interval, text_interval
-from taskadapter_lite.provenance import environment, peak_memory
 
 __all__ = [
     "RunResult",
@@ -82,12 +87,6 @@ class RunResult:
     command: str = ""
     created: str = ""
     metadata: dict = field(default_factory=dict)
-
-    @property
-    def class_accuracies(self) -> dict[str, float]:
-        """Accuracy of each class that had a query."""
-        rows = zip(self.class_names, self.confusion, strict=True)
-        return {name: row[i] / sum(row) for i, (name, row) in enumerate(rows) if sum(row)}
 
     @property
     def pair_accuracy(self) -> tuple[float, float] | None:
@@ -202,3 +201,112 @@ def markdown_table(table: pd.DataFrame) -> str:
     lines = [[f"{v:.1f}" if isinstance(v, float) else str(v) for v in row] for row in text.to_numpy().tolist()]
     lines = [list(text.columns), ["---"] * text.shape[1], *lines]
     return "\n".join("| " + " | ".join("" if v in ("nan", "None") else v for v in line) + " |" for line in lines)
+
+
+# ---- accuracies -> a mean that never comes without its interval
+
+
+def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of its 95% interval: 1.96 s / sqrt(n), s with n - 1 in the denominator.
+
+    The interval covers which episodes were drawn from these clips and classes. It covers neither other training
+    seeds nor other classes (see `comparison_table` and `class_interval`), and shrinks with every further episode
+    although the clips stay the same.
+
+    Args:
+        accuracies: one number an episode, in 0..1.
+
+    Returns:
+        (mean, half width); the half width of a single episode is infinite.
+    """
+    values = np.asarray(accuracies, dtype=np.float64)
+    if values.size == 0:
+        raise ValueError("no accuracies: an interval needs at least one episode")
+    half_width = 1.96 * values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else math.inf
+    return float(values.mean()), float(half_width)
+
+
+def class_interval(confusion: Sequence[Sequence[int]], n_draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95% interval of the mean class accuracy if the test classes had been others: a bootstrap over classes.
+
+    Whole classes are drawn with replacement; their accuracies are kept, as if they didn't depend on which other
+    classes they met.
+
+    Args:
+        confusion: counts [true class][predicted class]; rows without a query are left out.
+
+    Returns:
+        (lower end, upper end): percentiles 2.5 and 97.5.
+    """
+    counts = np.asarray(confusion, dtype=np.float64)
+    totals = counts.sum(1)
+    if not totals.any():
+        raise ValueError("the confusion matrix is empty: a bootstrap over classes needs queries")
+    accuracy = (counts.diagonal()[totals > 0]) / totals[totals > 0]
+    draws = np.random.default_rng(seed).choice(accuracy, (n_draws, accuracy.size))
+    low, high = np.percentile(draws.mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def text_interval(accuracies: Sequence[float]) -> str:
+    """A mean in percent, never without its interval: "71.3 +- 0.9"."""
+    mean, half_width = accuracy_interval(accuracies)
+    return f"{100 * mean:.1f} +- {100 * half_width:.1f}"
+
+
+# ---- a process -> what it ran on
+
+
+def environment(device: str | torch.device = "cpu") -> dict:
+    """What a run ran on, as keyword arguments of `RunResult`: device, versions, commit, command and time."""
+    device = torch.device(device)
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": f"{device.type} ({named})",
+        "versions": {"python": platform.python_version(), **_versions("torch", "timm", "numpy", "taskadapter_lite")},
+        "commit": git_commit(),
+        "command": command_line(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def command_line() -> str:
+    """The command that started this process, without the folders of this machine."""
+    program = Path(sys.argv[0]).name
+    start = ["python", "-m", "taskadapter_lite"] if program == "__main__.py" else [program]
+    return shlex.join([*start, *sys.argv[1:]])
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a source tree on the path, not installed
+            found[package] = "unknown"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the package's repository, with "+changes" where tracked files differ; None outside of one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory(device: str | torch.device = "cpu") -> int:
+    """Bytes: the most that PyTorch held on the accelerator, or that the process has held in RAM (0 if unknown)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

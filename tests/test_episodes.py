@@ -154,6 +154,41 @@ def test_damaged_and_newer_lists_are_refused(tmp_path):
         load_episodes(path, LABELS)
 
 
+GROUPS = [i // 2 for i in range(len(LABELS))]  # each class has 3 groups of 2 clips
+
+
+def test_support_and_query_of_a_class_share_no_group():
+    for k_shot, n_query in ((1, 1), (2, 2), (2, 4), (4, 2), (3, 2)):
+        spec = EpisodeSpec(n_way=3, k_shot=k_shot, n_query=n_query)
+        for episode in EpisodeSampler(LABELS, spec, 100, 0, groups=GROUPS):
+            assert episode.shape == (3, k_shot, 3 * n_query)
+            assert len(set(episode.clips.tolist())) == len(episode.clips)
+            for c in range(3):
+                support = {GROUPS[i] for i in episode.support[episode.support_labels == c]}
+                assert not support & {GROUPS[i] for i in episode.query[episode.query_labels == c]}
+
+
+def test_clips_in_groups_of_their_own_are_drawn_as_without_groups():
+    spec = EpisodeSpec(n_way=3, k_shot=2, n_query=2)
+    plain, own = (EpisodeSampler(LABELS, spec, 30, 0, groups=g) for g in (None, range(len(LABELS))))
+    assert episode_hash(plain) == episode_hash(own)
+
+
+def test_grouped_episodes_depend_on_seed_and_i_alone():
+    spec = EpisodeSpec(n_way=3, k_shot=2, n_query=2)
+    short, long = (EpisodeSampler(LABELS, spec, n, 4, groups=GROUPS) for n in (5, 50))
+    assert same(short[3], long[3])
+    assert not same(long[3], long[4])
+
+
+def test_a_class_whose_groups_cannot_be_shared_out_is_refused_by_name():
+    names = [f"action {c}" for c in range(7)]
+    with pytest.raises(ValueError, match=r"class 0 \(action 0\) has 6 clips of 3 groups; 3 support and 3 query"):
+        EpisodeSampler(LABELS, EpisodeSpec(k_shot=3, n_query=3), 5, 0, names, GROUPS)
+    with pytest.raises(ValueError, match="one group, but there are 42 clips, 1 groups"):
+        EpisodeSampler(LABELS, EpisodeSpec(), 5, 0, groups=[0])
+
+
 def test_labels_are_class_numbers():
     spec = EpisodeSpec(2, 1, 1)
     whole = EpisodeSampler([0.0, 0.0, 1.0, 1.0], spec, 2, 0)

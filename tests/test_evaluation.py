@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from taskadapter_lite.backbone import in_precision, load_backbone, without_slow_attention
-from taskadapter_lite.cache import read_clips
+from taskadapter_lite.cache import content_key, read_clips
 from taskadapter_lite.data.datasets import bundled_clips
-from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.data.labelled import FileClips, LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec, episode_hash
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.metrics import METRICS, TRX
@@ -143,7 +143,6 @@ def test_confusion_and_pairs_count_every_query():
             present += 2 * (pairs.get(names[c]) in names)
             partner += 2 * (pairs.get(names[c]) == names[(c + 1) % 3])
     assert result.confusion == expected.tolist()
-    assert result.class_accuracies == dict.fromkeys(NAMES, 0.0)
     assert result.pairs == {"right": 0, "partner": partner, "total": present}
     assert partner > 0
     assert result.pair_accuracy == (0, 0)
@@ -349,3 +348,65 @@ def test_attention_without_the_fused_kernel_respects_the_masks_and_agrees(scope)
         plain = model.adapt(tokens, 4)
     assert torch.allclose(plain, exact, atol=1e-4)
     assert torch.nn.functional.cosine_similarity(low, exact, dim=-1).min() > 0.995
+
+
+def test_the_metric_of_training_is_used_unless_another_is_named():
+    model = make_model()
+    assert run(model).metric == "cosine"
+    model.trained_with = {"metric": "otam", "aggregation": "per_shot", "temperature": 10.0}
+    episodes = draw(k_shot=2)
+    found = run(model, episodes=episodes)
+    assert (found.metric, found.config["aggregation"]) == ("otam", "per_shot")
+    assert found.accuracies == run(model, episodes=episodes, metric="otam", aggregation="per_shot").accuracies
+    assert run(model, episodes=episodes, metric="cosine").config["aggregation"] == "prototype"
+    assert run(model, episodes=episodes, aggregation="prototype").config["aggregation"] == "prototype"
+
+
+def test_a_cache_of_another_model_or_of_other_clips_is_refused():
+    cache, other = PrefixCache(make_model(), ToyClips()), make_model()
+    assert run(make_model(), cache).accuracies == run().accuracies  # another object of the same weights
+    with torch.no_grad():
+        other.backbone.blocks[0].mlp.fc1.weight[0, 1] += 0.1
+    for model in (other, make_model(depth=2)):
+        with pytest.raises(ValueError, match="another frozen model"):
+            run(model, cache)
+    with torch.no_grad():  # what lies above the tokens may differ
+        (above := make_model()).backbone.norm.weight.mul_(2)
+    run(above, cache)
+    relabelled, reseeded = ToyClips(), ToyClips()
+    relabelled.labels[0], reseeded.seed = 1, 5
+    for clips in (relabelled, reseeded):
+        with pytest.raises(ValueError, match="other clips"):
+            run(make_model(), clips, cache=cache)
+
+
+def test_tokens_of_a_changed_file_are_not_used(tmp_path):
+    source = bundled_clips("test")
+    (tmp_path / "a.mp4").write_bytes((source.root / source.paths[0]).read_bytes())
+    clips = FileClips(tmp_path, ["a.mp4"], [0], ["a"])
+    before = content_key(clips), clips.fingerprint
+    (tmp_path / "a.mp4").write_bytes((source.root / source.paths[1]).read_bytes())
+    assert content_key(clips) != before[0]
+    assert clips.fingerprint == before[1]
+    keys = {content_key(FileClips(tmp_path, ["a.mp4"], [0], ["a"], **o)) for o in ({}, {"size": 32}, {"flip": True})}
+    assert len(keys) == 3
+
+
+def test_an_evaluation_that_refuses_leaves_the_model_as_it_was():
+    model = make_model(scope="split")
+    model.train()
+    before = [p.requires_grad for p in model.parameters()]
+    for options in (
+        {"episodes": []},
+        {"scope": "everyone"},
+        {"precision": "fp8"},
+        {"metric": lambda s, q: q.new_full((*q.shape[:2], 3), float("nan"))},
+    ):
+        with pytest.raises(ValueError):
+            evaluate(
+                model,
+                ToyClips(),
+                **{"episodes": draw(), "scope": "joint", "device": "cpu", "progress": False, **options},
+            )
+        assert (model.scope, model.training) == ("split", True)
+        assert [p.requires_grad for p in model.parameters()] == before

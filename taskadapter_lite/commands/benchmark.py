@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from taskadapter_lite import figures
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.files import write_json
-from taskadapter_lite.provenance import environment
+from taskadapter_lite.results import environment
 from taskadapter_lite.studies.speed import Workload, ladder_of_switches, run_benchmark, table, write_clips
 
 HELP = "time the published way of running Task-Adapter against ours, switch by switch"

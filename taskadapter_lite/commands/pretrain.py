@@ -16,7 +16,7 @@ from taskadapter_lite.backbone import BUNDLED, load_backbone
 from taskadapter_lite.commands._fields import add_fields, given_fields
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.files import whole_file, write_json
-from taskadapter_lite.provenance import environment
+from taskadapter_lite.results import environment
 from taskadapter_lite.studies.pretraining import PretrainConfig, build, pretrain
 from taskadapter_lite.studies.probes import linear_probes
 

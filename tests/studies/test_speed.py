@@ -16,7 +16,7 @@ import torch
 from taskadapter_lite import figures
 from taskadapter_lite.__main__ import main
 from taskadapter_lite.data.datasets import ClipFolder
-from taskadapter_lite.provenance import peak_memory
+from taskadapter_lite.results import peak_memory
 from taskadapter_lite.studies import speed as benchmark
 from taskadapter_lite.studies.speed import (
     TOLERANCE,

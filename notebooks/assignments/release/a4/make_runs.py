@@ -16,7 +16,7 @@ from taskadapter_lite.data.datasets import SpriteClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec, episode_hash
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.provenance import environment
+from taskadapter_lite.results import environment
 from taskadapter_lite.training.loop import TrainConfig, train
 
 FULL = {"axes": ("time", "space", "task", "joint"), "scope": "inductive"}
