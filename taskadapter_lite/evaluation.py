@@ -74,8 +74,8 @@ def evaluate(
         name, command, seeds, metadata: stored in the result; `command` defaults to the process's own.
 
     Raises:
-        ValueError: an unknown metric, scope, fusion or precision, an untrained metric, scores that are not finite, or a cache
-            of another model or other clips. The model is then as it was.
+        ValueError: an unknown metric, scope, fusion or precision, an untrained metric, scores that are not finite, or a
+            cache of another model or other clips. The model is then as it was.
     """
     if isinstance(clips, PrefixCache):
         clips, cache = clips.clips, clips
@@ -247,7 +247,10 @@ def _spec(episodes: Episodes) -> dict[str, int]:
 
 @contextmanager
 def _evaluating(model: TaskAdapterViT, scope: str | None, device: torch.device, result: RunResult) -> Iterator[None]:
-    """The model on `device`, in eval mode and in `scope`, as it was afterwards (but for a device that worked); time, memory and Ctrl-C go into the result."""
+    """The model on `device`, in eval mode and in `scope`, as it was afterwards; time, memory and Ctrl-C go into the result.
+
+    Where the run succeeds the model stays on `device`.
+    """
     own_scope, was_training, start = model.scope, model.training, time.perf_counter()
     own_device = next(model.parameters()).device
     if device.type == "cuda":
