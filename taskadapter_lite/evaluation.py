@@ -247,9 +247,9 @@ def _spec(episodes: Episodes) -> dict[str, int]:
 
 @contextmanager
 def _evaluating(model: TaskAdapterViT, scope: str | None, device: torch.device, result: RunResult) -> Iterator[None]:
-    """The model on `device`, in eval mode and in `scope`, as it was afterwards; time, memory and Ctrl-C go into the result.
+    """The model on `device`, in eval mode and in `scope`, as it was afterwards.
 
-    Where the run succeeds the model stays on `device`.
+    Time, memory and Ctrl-C go into the result. Where the run succeeds the model stays on `device`.
     """
     own_scope, was_training, start = model.scope, model.training, time.perf_counter()
     own_device = next(model.parameters()).device

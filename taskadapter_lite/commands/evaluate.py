@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     team = Team()
     model, metric = _open_model(args)
     model.to(chosen_device(args, team.device))
+    if team.is_main and model.trained_with is not None:
+        _say_scores(args, model.trained_with)
     clips = open_clips(args, args.part, model.backbone.patch_embed.img_size[0])
     _refuse_trained_classes(args, clips)
     episodes = _open_episodes(args, clips)
@@ -127,6 +129,15 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     assert isinstance(scorer, torch.nn.Module)
     scorer.load_state_dict(state)
     return model, scorer
+
+
+def _say_scores(args: argparse.Namespace, trained: dict) -> None:
+    """Name the scores that the adapters were trained with, or warn that others were asked for."""
+    words = [", ".join((d["metric"], d.get("aggregation") or AGGREGATIONS[0])) for d in (vars(args), trained)]
+    if words[0] == words[1]:
+        print(f"scores as the adapters were trained: {words[0]}")
+    else:
+        print(f"warning: scores are {words[0]}, but the adapters were trained with {words[1]}", file=sys.stderr)
 
 
 def _refuse_trained_classes(args: argparse.Namespace, clips: LabelledClips) -> None:

@@ -162,3 +162,16 @@ def test_two_processes_find_what_one_finds(run_folder, tmp_path):
     one, two = RunResult.load(tmp_path / "one.json"), RunResult.load(tmp_path / "two.json")
     for what in ("accuracies", "confusion", "pairs", "episodes"):
         assert getattr(one, what) == getattr(two, what)
+
+
+def test_the_scores_of_training_are_named_and_others_warned_about(run_folder, tmp_path, capsys):
+    backbone = load_backbone(run_folder / "backbone.safetensors", architecture="something_sprites")
+    model = load_model(run_folder / "adapters.safetensors", backbone)
+    save_checkpoint(tmp_path / "adapters.safetensors", model, metadata={"run": {"metric": "otam", "temperature": 2.0}})
+    files = [str(tmp_path / "adapters.safetensors"), "--weights", str(run_folder / "backbone.safetensors")]
+    for options, words in (
+        (["--metric", "cosine"], "warning: scores are cosine, prototype, but the adapters were trained with otam"),
+        ([], "scores as the adapters were trained: otam, prototype"),
+    ):
+        assert main(["evaluate", *files, "--out", str(tmp_path / "a.json"), *SMALL, *options]) == 0
+        assert words in "".join(capsys.readouterr())
