@@ -17,8 +17,7 @@ from taskadapter_lite.commands._fields import add_fields, given_fields
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.files import whole_file, write_json
 from taskadapter_lite.results import environment
-from taskadapter_lite.studies.pretraining import PretrainConfig, build, pretrain
-from taskadapter_lite.studies.probes import linear_probes
+from taskadapter_lite.studies.pretraining import PretrainConfig, build, linear_probes, pretrain
 
 HELP = "pre-train a backbone on still sprite images"
 

@@ -28,8 +28,8 @@ from taskadapter_lite.figures.results import (
     plot_learning_curves,
     plot_own_class_mass,
     plot_parameters,
+    plot_speedups,
 )
-from taskadapter_lite.figures.speed import plot_speedups
 
 __all__ = [
     "animation_bytes",

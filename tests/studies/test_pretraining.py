@@ -11,12 +11,13 @@ from taskadapter_lite.studies.pretraining import (
     HELD_OUT,
     Heads,
     PretrainConfig,
+    fit_classes,
+    linear_probes,
     patch_targets,
     pretrain,
     quarter_turns,
     start_from_sines,
 )
-from taskadapter_lite.studies.probes import fit_classes, linear_probes
 
 
 def labels_of(**things) -> dict[str, torch.Tensor]:
@@ -106,4 +107,4 @@ def test_probes_of_an_untrained_backbone_are_poor_and_of_the_bundled_one_better(
 
 @pytest.mark.parametrize("name", ["texture", "count", "one_thing"])
 def test_probe_names_are_documented(name):
-    assert f"``{name}``" in linear_probes.__doc__
+    assert f"`{name}`" in linear_probes.__doc__

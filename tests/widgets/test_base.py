@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from taskadapter_lite.widgets.live import LiveCurves
+from taskadapter_lite.widgets.base import LiveCurves
 
 
 def test_it_draws_each_row_into_one_widget_and_leaves_no_figure():
