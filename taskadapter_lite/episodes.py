@@ -335,5 +335,5 @@ def load_episodes(path: str | Path, clips: Sequence[int] | object) -> list[Episo
 def _rebuild(labels: Tensor, classes: list[int], support: list[int], query: list[int]) -> Episode:
     place = torch.full((int(labels.max()) + 1,), -1)
     place[torch.tensor(classes)] = torch.arange(len(classes))
-    support, query = torch.tensor(support), torch.tensor(query)
-    return Episode(support, query, place[labels[support]], place[labels[query]], torch.tensor(classes))
+    own, asked = torch.tensor(support), torch.tensor(query)
+    return Episode(own, asked, place[labels[own]], place[labels[asked]], torch.tensor(classes))

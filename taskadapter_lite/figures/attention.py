@@ -268,7 +268,7 @@ def _share_lines(ax: Axes, shares: np.ndarray, labels: np.ndarray, query: int, v
 def _share_scale(ax: Axes, vmax: float, chance: float) -> None:
     """The colours of a patch's share, beside the query's own strip."""
     rows = ax.get_ylim()[0] - QUERY_ROW + 0.5
-    bar = ax.inset_axes([0.08, 1 - 0.62 / rows, 0.8, 0.14 / rows])
+    bar = ax.inset_axes((0.08, 1 - 0.62 / rows, 0.8, 0.14 / rows))
     bar.imshow(np.linspace(0, 1, 128)[None], cmap=TINT, aspect="auto", extent=(0, 100 * vmax, 0, 1))
     bar.axvline(100 * chance, color="#555555", linestyle="--", linewidth=1)
     bar.set(yticks=[], xticks=[0, 100 * vmax], xticklabels=["0", f"{100 * vmax:.0f}"])

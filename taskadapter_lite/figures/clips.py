@@ -114,7 +114,10 @@ def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> by
     palette = Image.fromarray(rearrange(pixels, "t h w c -> (t h) w c")).quantize(COLOURS)  # shared: no flicker
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in pixels]
     if height:
-        images = [image.resize((round(image.width * height / image.height), height), Image.NEAREST) for image in images]
+        images = [
+            image.resize((round(image.width * height / image.height), height), Image.Resampling.NEAREST)
+            for image in images
+        ]
     buffer = io.BytesIO()
     images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
     return buffer.getvalue()

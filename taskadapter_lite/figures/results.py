@@ -157,7 +157,7 @@ def plot_own_class_mass(
         mean, half = values.mean(axis=0), 1.96 * values.std(axis=0, ddof=1) / np.sqrt(n_episodes)
         places = np.arange(len(blocks))[:, None] + 0.7 * ((np.arange(heads) + 0.5) / heads - 0.5)
         places = places + 0.2 / heads * (number - (len(masses) - 1) / 2)
-        style = {"fmt": MARKERS[number], "markersize": 5, "capsize": 2, "elinewidth": 1.2}
+        style: dict[str, Any] = {"fmt": MARKERS[number], "markersize": 5, "capsize": 2, "elinewidth": 1.2}
         ax.errorbar(places.ravel(), mean.ravel(), yerr=half.ravel(), label=f"{name} ({n_episodes} episodes)", **style)
     ax.axhline(100 * chance, color="#555555", linestyle=":", linewidth=1.2, label="equal shares")
     for edge in range(1, len(blocks)):

@@ -175,7 +175,7 @@ class Way:
         self.loss()
 
 
-def seconds(action: Callable[[], None], device: str) -> float:
+def seconds(action: Callable[[], object], device: str) -> float:
     """Wall-clock seconds of one call, the device's work included."""
     start = time.perf_counter()
     action()
