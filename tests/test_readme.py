@@ -3,12 +3,14 @@
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
 
 from taskadapter_lite.results import RunResult, accuracy_interval, text_interval
 from taskadapter_lite.studies.ladder import ladder_table, load_results
+from taskadapter_lite.studies.which_attribute import load_which_attribute, which_attribute_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "notebooks" / "results"
@@ -230,3 +232,25 @@ def test_the_ten_lines_run(monkeypatch):
     said = []
     exec(re.sub(r"=200\b", "=2", example), {"print": said.append})
     assert "2 episodes" in said[0]
+
+
+def test_the_rows_of_constructed_tasks_are_those_of_their_files():
+    folder = RESULTS / "which_attribute"
+    results = list(load_which_attribute(folder))
+    table = which_attribute_table(results)
+    rows = [
+        f"| {row.model} | {row.values} | {row.control} | {row.accuracy:.1f} +- {row.interval:.1f} | {row.lowest:.1f} | "
+        f"{row.highest:.1f} |"
+        for row in table.itertuples()
+    ]
+    assert len(rows) == 8
+    assert all(row in PAGE for row in rows)
+    unseen = {
+        (r.name, r.seeds["training"]): fmean(r.accuracies)
+        for r in results
+        if (r.metadata["values"], r.metadata["control"]) == ("unseen values", "as trained")
+    }
+    gains = [unseen["+ task, inductive", seed] - unseen["Space + joint", seed] for seed in range(3)]
+    assert min(gains) >= 0.49
+    accuracies = {row.model: f"{row.accuracy:.1f} +- {row.interval:.1f}%" for row in table.iloc[[3, 5]].itertuples()}
+    assert all(value in README.replace("\n", " ") for value in accuracies.values())
