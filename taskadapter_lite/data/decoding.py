@@ -277,10 +277,10 @@ def _decode_in_order(path: Path, wanted: list[int], header: _Header) -> tuple[di
 
 def _as_shown(frame: av.VideoFrame, pixel_aspect: float) -> np.ndarray:
     """Pixels of a frame the way a player shows it: square, upright, mirrored where the file says so."""
-    width = max(1, round(frame.width * pixel_aspect))
-    if width != frame.width:
-        frame = frame.reformat(width, frame.height, "rgb24", interpolation="BICUBIC")
-    pixels, matrix = frame.to_ndarray(format="rgb24"), _display_matrix(frame)
+    width, matrix = max(1, round(frame.width * pixel_aspect)), _display_matrix(frame)
+    stretch = {} if width == frame.width else {"width": width, "height": frame.height, "interpolation": "BICUBIC"}
+    # one thread: with more, a frame that is freed in a forked worker waits for threads that exist in the parent alone
+    pixels = frame.reformat(format="rgb24", threads=1, **stretch).to_ndarray()
     if matrix is None:
         return pixels
     a, b, c, d = matrix  # a pixel at x, y is shown at a x + c y, b x + d y, moved back into the picture

@@ -1,5 +1,6 @@
 """datasets.py and labelled.py: labelled clips from folders, from the sample and from the renderer."""
 
+import gc
 import hashlib
 import json
 import os
@@ -116,6 +117,7 @@ class Views(torch.utils.data.Dataset):
 def test_workers_give_the_same_tensors(folder, start):
     clips = ClipFolder(folder, T=4, size=32)
     here = torch.stack([clips.read(i, view=5) for i in range(len(clips))])  # decoders have run in the parent, too
+    gc.collect()  # encoders of other tests hold threads that a forked worker could not end
     n_workers = 2 if start == "fork" else 1  # a spawned worker imports everything anew
     loader = DataLoader(Views(clips), batch_size=2, num_workers=n_workers, multiprocessing_context=start, timeout=300)
     assert torch.equal(torch.cat(list(loader)), here)

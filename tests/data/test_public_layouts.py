@@ -27,7 +27,9 @@ def as_frames(video: Path, folder: Path, pattern: str) -> int:
     folder.mkdir(parents=True)
     with av.open(str(video)) as container:
         for number, frame in enumerate(container.decode(video=0), 1):
-            Image.fromarray(frame.to_ndarray(format="rgb24")).save(folder / pattern.format(number))
+            Image.fromarray(frame.reformat(format="rgb24", threads=1).to_ndarray()).save(
+                folder / pattern.format(number)
+            )
     return number
 
 
