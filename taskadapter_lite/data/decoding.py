@@ -3,7 +3,7 @@
 The rule: frames are those that a player shows, in the order in which it shows them, whichever decoder is installed.
 PyAV reads every file from its first packet to its last; frames hidden by an edit list are neither counted nor given.
 decord seeks, which is exact only for H.264 in mp4 or mov whose keyframes are all IDR, with square pixels, nothing
-hidden, rotated or tagged with colours: such a file is read by decord where it is installed, with the same pixels.
+hidden, turned or tagged with colours: where it is installed it reads such a file if it is long, with the same pixels.
 Pixels are turned, mirrored and stretched as a player does; a cut file or one whose size changes is a ClipError.
 """
 
@@ -32,6 +32,7 @@ _OLDER = (".mpg", ".mpeg", ".wmv", ".3gp", ".flv", ".ts")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".webm", ".mkv", ".mov", ".m4v", *_OLDER)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 2**25  # a frame: 8K video fits; a damaged header easily claims more
+LONG = 250  # packets; below, reading in order is as fast as decord's seeking
 MAX_FRAMES = 10**6  # a clip; nine hours at 30 frames a second
 
 Choose = Callable[[int], list[int]]  # number of frames -> T ascending frame indices
@@ -60,11 +61,11 @@ def decode_frames(path: Path, choose: Choose) -> torch.Tensor:
     Raises:
         ClipError: the file is missing, damaged, truncated, without video, or of absurd size.
     """
-    frames = torch.from_numpy(_decode_array(path, choose))
-    return rearrange(frames, "t h w c -> t c h w").contiguous()
+    frames = [torch.from_numpy(np.ascontiguousarray(frame)) for frame in _decode(path, choose)]
+    return torch.stack([rearrange(frame, "h w c -> c h w") for frame in frames])
 
 
-def _decode_array(path: Path, choose: Choose) -> np.ndarray:
+def _decode(path: Path, choose: Choose) -> list[np.ndarray]:
     with _as_clip_error(path):
         if not path.exists():
             raise ClipError(path, "no such file")
@@ -75,11 +76,13 @@ def _decode_array(path: Path, choose: Choose) -> np.ndarray:
         with path.open("rb") as file:  # a missing permission shows here, under its own name
             if not file.read(1):
                 raise ClipError(path, "the file is empty")
-        header = _read_header(path)
-        if header.decord_is_exact:
-            with suppress(RuntimeError, decord.DECORDError):  # its thread reads ahead, and may trip over later damage
-                return _read_with_decord(path, choose, header)
-        return _read_with_pyav(path, choose, header)
+        with av.open(str(path)) as container:  # opened once: on short clips, opening costs as much as decoding
+            packets = _read_packets(path, container)
+            header = _read_header(path, container, packets)
+            if header.decord_is_exact:
+                with suppress(RuntimeError, decord.DECORDError):  # its thread reads ahead, and may trip over damage
+                    return _read_with_decord(path, choose, header)
+            return _read_with_pyav(path, choose, header, packets)
 
 
 @contextmanager
@@ -96,7 +99,7 @@ def _as_clip_error(path: Path) -> Iterator[None]:
         raise ClipError(path, f"can't be decoded ({lines[-1][:160]})") from error
 
 
-def _read_images(folder: Path, choose: Choose) -> np.ndarray:
+def _read_images(folder: Path, choose: Choose) -> list[np.ndarray]:
     images = list_frames(folder)
     if not images:
         raise ClipError(folder, "is a folder without jpg or png frames")
@@ -108,7 +111,7 @@ def _read_images(folder: Path, choose: Choose) -> np.ndarray:
             frames[index] = _rgb(image)
     if len({frame.shape for frame in frames.values()}) > 1:
         raise ClipError(folder, "its frames have different sizes")
-    return np.stack([frames[index] for index in wanted])
+    return [frames[index] for index in wanted]
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -155,36 +158,45 @@ class _Header:
             raise ClipError(path, "does not begin with a keyframe, so its first frames can't be shown")
 
 
-def _read_header(path: Path) -> _Header:
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ClipError(path, "has no video, at most sound")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise ClipError(path, "has a video codec that nothing here can decode")
-        aspect = float(stream.sample_aspect_ratio or 1)
-        _check_size(path, round(stream.width * max(aspect, 1)), stream.height)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        shown = [packet for packet in packets if not packet.is_discard]
-        keys = [packet.is_keyframe for packet in packets]
-        ends = [float((p.pts + (p.duration or 0)) * p.time_base) for p in shown if p.pts is not None]
-        header = _Header(
-            declared_frames=stream.frames,
-            declared_seconds=_declared_seconds(container, stream),
-            by_time="mp4" in container.format.name or container.format.name == "avi" or not stream.frames,
-            packets=len(shown),
-            end=max(ends, default=0.0),
-            starts_with_keyframe=not any(keys) or keys[0],
-            pixel_aspect=aspect,
-            decord_is_exact=decord is not None and aspect == 1 and _can_seek(container, stream, packets),
-        )
+def _read_packets(path: Path, container: av.container.InputContainer) -> list[av.Packet]:
+    if not container.streams.video:
+        raise ClipError(path, "has no video, at most sound")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ClipError(path, "has a video codec that nothing here can decode")
+    _check_size(path, round(stream.width * max(float(stream.sample_aspect_ratio or 1), 1)), stream.height)
+    stream.thread_type, stream.thread_count = "SLICE", 1  # threads cost more than they save on small frames
+    return [packet for packet in container.demux(stream) if packet.size]
+
+
+def _read_header(path: Path, container: av.container.InputContainer, packets: list[av.Packet]) -> _Header:
+    stream = container.streams.video[0]
+    aspect = float(stream.sample_aspect_ratio or 1)
+    shown = [packet for packet in packets if not packet.is_discard]
+    keys = [packet.is_keyframe for packet in packets]
+    ends = [packet.pts + (packet.duration or 0) for packet in shown if packet.pts is not None]
+    header = _Header(
+        declared_frames=stream.frames,
+        declared_seconds=_declared_seconds(container, stream),
+        by_time="mp4" in container.format.name or container.format.name == "avi" or not stream.frames,
+        packets=len(shown),
+        end=max(ends, default=0) * float(stream.time_base or 0),
+        starts_with_keyframe=not any(keys) or keys[0],
+        pixel_aspect=aspect,
+        decord_is_exact=decord is not None and aspect == 1 and _can_seek(container, stream, packets),
+    )
     header.check(path)
     return replace(header, decord_is_exact=header.decord_is_exact and _is_plain(path))
 
 
 def _can_seek(container: av.container.InputContainer, stream: av.VideoStream, packets: list[av.Packet]) -> bool:
     """Whether every keyframe of an H.264 mp4 or mov file is an IDR: no frame after it needs one before it."""
-    if "mp4" not in container.format.name or stream.codec_context.name != "h264" or len(packets) != stream.frames:
+    if (
+        len(packets) < LONG
+        or "mp4" not in container.format.name
+        or stream.codec_context.name != "h264"
+        or len(packets) != stream.frames
+    ):
         return False
     times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
     if len(times) < max(len(packets), 1) or min(times) != 0:
@@ -231,45 +243,46 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise ClipError(path, f"claims frames of {width} x {height} pixels, the limit is {MAX_PIXELS:,} pixels")
 
 
-def _read_with_decord(path: Path, choose: Choose, header: _Header) -> np.ndarray:
+def _read_with_decord(path: Path, choose: Choose, header: _Header) -> list[np.ndarray]:
     decord.logging.set_level(decord.logging.QUIET)  # what is wrong is said once, by the ClipError
     reader = decord.VideoReader(str(path), num_threads=1)
     if len(reader) != header.packets:
-        return _read_with_pyav(path, choose, header)
-    return reader.get_batch(choose(len(reader))).asnumpy()
+        raise RuntimeError("another number of frames")  # PyAV reads it then
+    return list(reader.get_batch(choose(len(reader))).asnumpy())
 
 
-def _read_with_pyav(path: Path, choose: Choose, header: _Header) -> np.ndarray:
+def _read_with_pyav(path: Path, choose: Choose, header: _Header, packets: list[av.Packet]) -> list[np.ndarray]:
     """Every frame decoded, the chosen ones kept; again where packets were no frames (VP8's hidden ones, lost ones)."""
     wanted = choose(header.packets)
-    frames, n_frames = _decode_in_order(path, wanted, header)
+    frames, n_frames = _decode_in_order(path, wanted, header, packets)
     if n_frames != header.packets:
         wanted = choose(n_frames)
-        frames, _ = _decode_in_order(path, wanted, header)
-    return np.stack([frames[index] for index in wanted])
+        frames, _ = _decode_in_order(path, wanted, header, packets)
+    return [frames[index] for index in wanted]
 
 
-def _decode_in_order(path: Path, wanted: list[int], header: _Header) -> tuple[dict[int, np.ndarray], int]:
+def _decode_in_order(
+    path: Path, wanted: list[int], header: _Header, packets: list[av.Packet]
+) -> tuple[dict[int, np.ndarray], int]:
     """The wanted frames that are there, and the number of frames; damage behind the last wanted one is let pass."""
     frames: dict[int, np.ndarray] = {}
     keep, last, n_frames, size = set(wanted), wanted[-1], 0, None
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type, stream.thread_count = "SLICE", 1  # threads cost more than they save on small frames
-        try:
-            for frame in container.decode(stream):
-                size = size or (frame.width, frame.height)
-                if size != (frame.width, frame.height):
-                    now = f"{frame.width} x {frame.height}"
-                    raise ClipError(path, f"changes its size at frame {n_frames} from {size[0]} x {size[1]} to {now}")
-                if n_frames in keep:
-                    frames[n_frames] = _as_shown(frame, header.pixel_aspect)
-                n_frames += 1
-        except av.FFmpegError:
-            if n_frames <= last:
-                raise
-            n_frames = header.packets
-        hidden = stream.codec_context.name in ("vp8", "vp9", "av1")  # packets that only later frames are made from
+    codec = packets[0].stream.codec_context
+    codec.flush_buffers()  # a second reading begins anew
+    try:
+        for frame in (frame for packet in (*packets, None) for frame in codec.decode(packet)):
+            size = size or (frame.width, frame.height)
+            if size != (frame.width, frame.height):
+                now = f"{frame.width} x {frame.height}"
+                raise ClipError(path, f"changes its size at frame {n_frames} from {size[0]} x {size[1]} to {now}")
+            if n_frames in keep:
+                frames[n_frames] = _as_shown(frame, header.pixel_aspect)
+            n_frames += 1
+    except av.FFmpegError:
+        if n_frames <= last:
+            raise
+        n_frames = header.packets
+    hidden = codec.name in ("vp8", "vp9", "av1")  # packets that only later frames are made from
     if n_frames < (0.5 if hidden else 0.95) * header.packets - 2 or not n_frames:
         raise ClipError(path, f"is damaged: {n_frames} of {header.packets} frames can be decoded")
     return frames, n_frames
@@ -278,7 +291,9 @@ def _decode_in_order(path: Path, wanted: list[int], header: _Header) -> tuple[di
 def _as_shown(frame: av.VideoFrame, pixel_aspect: float) -> np.ndarray:
     """Pixels of a frame the way a player shows it: square, upright, mirrored where the file says so."""
     width, matrix = max(1, round(frame.width * pixel_aspect)), _display_matrix(frame)
-    stretch = {} if width == frame.width else {"width": width, "height": frame.height, "interpolation": "BICUBIC"}
+    stretch: dict[str, Any] = (
+        {} if width == frame.width else {"width": width, "height": frame.height, "interpolation": "BICUBIC"}
+    )
     # one thread: with more, a frame that is freed in a forked worker waits for threads that exist in the parent alone
     pixels = frame.reformat(format="rgb24", threads=1, **stretch).to_ndarray()
     if matrix is None:

@@ -63,6 +63,7 @@ def test_sample_folders():
 
 def check_kind(folder, kind, monkeypatch, n_frames=60, rate=25):
     codec, gop, suffix, start = kind
+    monkeypatch.setattr(decoding, "LONG", 0)  # decord reads what it may, however short
     path = make_barcodes(folder / f"a.{suffix}", codec, GOPS[codec][gop], n_frames, rate, start)
     assert shown(same_with_both(path, monkeypatch)) == list(range(n_frames))
     assert shown(same_with_both(path, monkeypatch, read_clip)) == sample_frames(n_frames, 8).tolist()
@@ -192,11 +193,11 @@ def test_a_random_view_is_the_same_with_both_decoders(tmp_path, name, codec, gop
 
 def test_decord_reads_where_it_is_exact_and_there_alone(tmp_path, monkeypatch):
     pytest.importorskip("decord")
-    monkeypatch.setattr(decoding, "_read_with_pyav", lambda *_: np.zeros((1, 2, 2, 3), np.uint8))
+    monkeypatch.setattr(decoding, "_read_with_pyav", lambda *_: [np.zeros((2, 2, 3), np.uint8)])
     by_decord = {}
     for gop, options in GOPS["libx264"].items():
-        path = make_barcodes(tmp_path / f"{gop}.mp4", "libx264", options, 40)
-        by_decord[gop] = len(read_frames(path)) == 40
+        path = make_barcodes(tmp_path / f"{gop}.mp4", "libx264", options, 300)
+        by_decord[gop] = len(read_frames(path)) == 300
     assert by_decord == {"no B": True, "B": True, "open": False, "refresh": False}
 
 
