@@ -119,7 +119,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
     deep = image.mode == "I" or image.mode.startswith("I;16")
     image = ImageOps.exif_transpose(image)
     if not deep:
-        return np.asarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))  # a copy: tensors do not like read-only pixels
     grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
