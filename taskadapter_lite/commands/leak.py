@@ -14,7 +14,7 @@ from taskadapter_lite.studies.ladder import saved_episodes
 from taskadapter_lite.studies.leak import measure_leak
 from taskadapter_lite.training.checkpoints import load_model, read_checkpoint
 
-HELP = "test adapters on the same tasks with their queries in other company"
+HELP = "test adapters on the same tasks with their queries in other mixes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
         about = read_checkpoint(file)[1]["metadata"]
         seeds = {"training": about.get("seed", 0)}
         how = {"seeds": seeds, "metadata": {"adapters": file.name}, "precision": args.precision}
-        for company, result in measure_leak(model, PrefixCache(model, clips), episodes, **how).items():
-            result.metadata |= {"company": company, "shots": args.k_shot}
-            words = f"{model.scope}_{company}_{args.k_shot}shot_seed{seeds['training']}"
+        for mix, result in measure_leak(model, PrefixCache(model, clips), episodes, **how).items():
+            result.metadata |= {"company": mix, "shots": args.k_shot}
+            words = f"{model.scope}_{mix}_{args.k_shot}shot_seed{seeds['training']}"
             result.save(args.out / f"{words.replace(' ', '_')}.json")
             results.append(result)
     for name in dict.fromkeys(result.name for result in results):  # companies have different queries: no pairing

@@ -1,4 +1,4 @@
-"""The same trained model and the same tasks, queries in other company -> what a scope gains from seeing the others."""
+"""The same trained model and the same tasks, another mix of queries -> what a scope gains from seeing the others."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.sprites.render import partners
 
-COMPANIES = ("balanced", "alone", "one class", "skewed")
+QUERY_MIXES = ("balanced", "alone", "one class", "skewed")
 
 
-def in_company(
-    episodes: Sequence[Episode], labels: Sequence[int], company: str, seed: int = 0, alpha: float = 2.0
+def with_query_mix(
+    episodes: Sequence[Episode], labels: Sequence[int], mix: str, seed: int = 0, alpha: float = 2.0
 ) -> list[Episode]:
     """Keep the support of every episode and change which queries are tested together.
 
     Args:
         episodes: balanced ones, with one query of each class.
         labels: data set class of each clip; further queries are drawn from the clips that the episode doesn't hold.
-        company: `"balanced"`: the episodes as they are, one query of each class, as in the published protocol;
+        mix: `"balanced"`: the episodes as they are, one query of each class, as in the published protocol;
             `"alone"`: the same queries, each in an episode of its own (n_way times as many episodes);
             `"one class"`: a query and n_way - 1 more clips of its class (episode i takes class i mod n_way);
             `"skewed"`: n_way queries, class shares from a symmetric Dirichlet distribution (Veilleux et al.,
@@ -35,22 +35,22 @@ def in_company(
         alpha: concentration of "skewed", above 0.
 
     Raises:
-        ValueError: an unknown company, episodes that are not balanced, or a class with too few clips.
+        ValueError: an unknown mix, episodes that are not balanced, or a class with too few clips.
     """
-    if company not in COMPANIES:
-        raise ValueError(f"company is {company!r}; it must be one of {', '.join(COMPANIES)}")
+    if mix not in QUERY_MIXES:
+        raise ValueError(f"mix is {mix!r}; it must be one of {', '.join(QUERY_MIXES)}")
     if any(not torch.equal(e.query_labels, torch.arange(len(e.classes))) for e in episodes):
         raise ValueError("every episode must hold one query of each class, class after class")
-    if company == "balanced":
+    if mix == "balanced":
         return list(episodes)
-    if company == "alone":
+    if mix == "alone":
         return [
             _with_queries(e, e.query[i : i + 1], e.query_labels[i : i + 1]) for e in episodes for i in e.query_labels
         ]
     labels, changed = np.asarray(labels), []
     for number, episode in enumerate(episodes):
         rng, n_way = np.random.default_rng((seed, number)), len(episode.classes)
-        if company == "one class":
+        if mix == "one class":
             counts = np.bincount([number % n_way], minlength=n_way) * n_way
         else:
             counts = rng.multinomial(n_way, rng.dirichlet([alpha] * n_way))
@@ -75,21 +75,21 @@ def _with_queries(episode: Episode, query: Tensor, query_labels: Tensor) -> Epis
 def measure_leak(
     model: TaskAdapterViT, cache: PrefixCache, episodes: Sequence[Episode], progress: bool = True, **about
 ) -> dict[str, RunResult]:
-    """Evaluate a model, in its own scope, with its queries in each company.
+    """Evaluate a model, in its own scope, with its queries in each mix.
 
     Args:
         model: trained, with task attention.
         cache: of the test clips.
-        episodes: balanced ones, see `in_company`.
+        episodes: balanced ones, see `with_query_mix`.
         **about: `seeds`, `metadata` and `precision` of `evaluate`.
 
     Returns:
-        Company -> result. In the scope "inductive" the accuracies "alone" are those of "balanced", query for query
+        Mix -> result. In the scope "inductive" the accuracies "alone" are those of "balanced", query for query
         (in "bf16" up to rounding).
     """
     results = {}
-    for company in COMPANIES:
-        changed = in_company(episodes, cache.clips.labels, company)
-        name = f"{model.scope}, {company}"
-        results[company] = evaluate(model, cache, changed, pairs=partners(), progress=progress, name=name, **about)
+    for mix in QUERY_MIXES:
+        changed = with_query_mix(episodes, cache.clips.labels, mix)
+        name = f"{model.scope}, {mix}"
+        results[mix] = evaluate(model, cache, changed, pairs=partners(), progress=progress, name=name, **about)
     return results

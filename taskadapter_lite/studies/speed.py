@@ -98,8 +98,8 @@ def ladder_of_switches(episodes: int, compiled: bool, bf16: bool = True, device:
     return ways
 
 
-class Way:
-    """A model run in one way on clips from disk."""
+class TimedModel:
+    """A model that runs in one way, as its `switches` say, on clips from disk."""
 
     def __init__(self, switches: Switches, workload: Workload, clips: ClipFolder):
         self.switches, self.workload, self.clips = switches, workload, clips
@@ -184,7 +184,7 @@ def seconds(action: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def step_memory(way: Way) -> int:
+def step_memory(way: TimedModel) -> int:
     """Bytes at the peak of a training step on CUDA; elsewhere the bytes that autograd keeps for the backward pass."""
     device = torch.device(way.workload.device)
     if device.type == "cuda":
@@ -207,7 +207,7 @@ def step_memory(way: Way) -> int:
     return total
 
 
-def matmul_seconds(way: Way, repeats: int = 5) -> float:
+def matmul_seconds(way: TimedModel, repeats: int = 5) -> float:
     """Seconds that the matrix products of one training step need at the device's measured rate."""
     with FlopCounterMode(display=False) as counter:
         way.train_step()
@@ -239,7 +239,7 @@ def run_benchmark(workload: Workload, folder: Path, ways: list[Switches], repeat
     clips = ClipFolder(folder, T=workload.T, size=workload.size)
     if len(clips) < workload.n_clips:
         raise ValueError(f"{folder} holds {len(clips)} clips, but an episode needs {workload.n_clips}")
-    prepared = [Way(switches, workload, clips) for switches in ways]
+    prepared = [TimedModel(switches, workload, clips) for switches in ways]
     with torch.no_grad():
         expected = prepared[0].features(1)
         differences = [_difference(way, expected) for way in prepared]
@@ -273,7 +273,7 @@ def run_benchmark(workload: Workload, folder: Path, ways: list[Switches], repeat
     }
 
 
-def _difference(way: Way, expected: Tensor) -> float:
+def _difference(way: TimedModel, expected: Tensor) -> float:
     found = ((way.features(1) - expected).norm() / expected.norm()).item()
     limit = TOLERANCE[way.switches.bf16]
     if not found <= limit:

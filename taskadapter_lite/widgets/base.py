@@ -6,8 +6,7 @@ import base64
 import gc
 import html
 import io
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
@@ -117,7 +116,7 @@ class FigureWidget(widgets.VBox):
         self.note, self.error = widgets.HTML(), widgets.HTML()
         sharp = widgets.Layout(max_width="100%", width="auto", align_self="flex-start")  # never larger than drawn
         self.picture = widgets.Image(format="png", layout=sharp)
-        self._show = Recent(lambda *state: (self._png() if self.pictured else b"", self.describe()), KEPT)
+        self._show = lru_cache(KEPT)(lambda *state: (self._png() if self.pictured else b"", self.describe()))
         boxes = [widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap")) for row in rows]
         super().__init__([*boxes, self.error, self.note, *([self.picture] if self.pictured else [])])
         self._controls = [control for row in rows for control in row if hasattr(control, "value")]
@@ -200,21 +199,6 @@ def places(name: str, grid: tuple[int, int]) -> widgets.Widget:
     )
 
 
-class Recent:
-    """The last results of a slow function, by its arguments."""
-
-    def __init__(self, function: Callable[..., Any], limit: int = 16) -> None:
-        self.function, self.limit, self.kept = function, limit, OrderedDict()
-
-    def __call__(self, *arguments: Hashable) -> Any:
-        if arguments not in self.kept:
-            self.kept[arguments] = self.function(*arguments)
-        self.kept.move_to_end(arguments)
-        while len(self.kept) > self.limit:
-            self.kept.popitem(last=False)
-        return self.kept[arguments]
-
-
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]], bold: Sequence[int] = ()) -> str:
     """Rows as an HTML table; those numbered in `bold` stand out."""
     cells = "".join(f"<th style='text-align:left;padding:0 14px 0 0'>{html.escape(name)}</th>" for name in head)
@@ -240,7 +224,8 @@ class LiveCurves:
     def __init__(self, every: int = 1) -> None:
         if every < 1:
             raise ValueError(f"every is {every}; it must be at least 1 row")
-        self.every, self.rows = every, []
+        self.every = every
+        self.rows: list[dict] = []
         self.image = ipywidgets.Image(format="png", layout={"width": "640px"})
         self._shown = False
 

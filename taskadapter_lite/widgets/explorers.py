@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Hashable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from html import escape
 
 import ipywidgets as widgets
@@ -35,7 +35,6 @@ from taskadapter_lite.widgets.base import (
     Drawing,
     FigureWidget,
     Mark,
-    Recent,
     choice,
     places,
     png_bytes,
@@ -45,6 +44,8 @@ from taskadapter_lite.widgets.base import (
 from taskadapter_lite.widgets.playground import FewShotPlayground
 
 __all__ = ["AlignmentExplorer", "AttentionExplorer", "EpisodeBrowser", "FewShotPlayground"]
+
+KEPT_EPISODES = 16  # of which clips and features are held, so that moving back is fast
 
 
 class EpisodeBrowser(FigureWidget):
@@ -133,9 +134,9 @@ class AttentionExplorer(FigureWidget):
     ) -> None:
         self.models = dict(models) if isinstance(models, Mapping) else {"this model": models}
         self.clips, self.episodes = clips, episodes
-        self._predictions = Recent(lambda view, number: self._predict(*view, number))
-        self._clips = Recent(lambda number: clips.read_batch(episodes[number].clips))
-        self._drawings = Recent(self._drawing, 4)
+        self._predictions = lru_cache(KEPT_EPISODES)(lambda view, number: self._predict(*view, number))
+        self._clips = lru_cache(KEPT_EPISODES)(lambda number: clips.read_batch(episodes[number].clips))
+        self._drawings = lru_cache(4)(self._drawing)
         first = next(iter(self.models.values()))
         blocks, heads = [int(block) for block in first.adapted], first.backbone.blocks[-1].attn.num_heads
         scopes = sorted(scopes, key=lambda scope: scope != first.scope)
@@ -243,7 +244,7 @@ class AlignmentExplorer(FigureWidget):
 
     def __init__(self, model: TaskAdapterViT, clips: LabelledClips, episodes: Sequence[Episode]) -> None:
         self.model, self.clips, self.episodes = model, clips, episodes
-        self._features, self._clip = Recent(self._compute), Recent(clips.read)
+        self._features, self._clip = lru_cache(KEPT_EPISODES)(self._compute), lru_cache(KEPT_EPISODES)(clips.read)
         n_way, _, n_queries = episodes[0].shape
         self.number, self.query = slider("episode", range(len(episodes))), slider("query", range(n_queries))
         self.support = slider("class", range(n_way))

@@ -146,7 +146,7 @@ class FewShotPlayground(FigureWidget):
             self.prediction = predict(self.model, support, labels, query)
         self.given.value = self._list()
         self.query.options = [(name, i) for i, (name, _) in enumerate(self.queries)] or [("none yet", 0)]
-        self._show.kept.clear()
+        self._show.cache_clear()
         self.refresh()
         self.error.value = error + self.error.value
 

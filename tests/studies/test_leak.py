@@ -1,4 +1,4 @@
-"""Queries in other company: which clips are tested together, and that an inductive scope doesn't care."""
+"""Queries in other mixes: which clips are tested together, and that an inductive scope doesn't care."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from taskadapter_lite.data.datasets import SpriteClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.studies.leak import COMPANIES, in_company, measure_leak
+from taskadapter_lite.studies.leak import QUERY_MIXES, measure_leak, with_query_mix
 from taskadapter_lite.training.checkpoints import save_checkpoint
 
 CLIPS = SpriteClips("test", 8, T=2)
@@ -25,45 +25,45 @@ def random_model(scope: str, axes=("time", "space", "task", "joint")) -> TaskAda
     return model
 
 
-@pytest.mark.parametrize("company", COMPANIES)
-def test_supports_stay_and_queries_are_of_their_class_and_no_support_clips(company):
-    changed = in_company(EPISODES, CLIPS.labels, company)
-    times = 5 if company == "alone" else 1
+@pytest.mark.parametrize("mix", QUERY_MIXES)
+def test_supports_stay_and_queries_are_of_their_class_and_no_support_clips(mix):
+    changed = with_query_mix(EPISODES, CLIPS.labels, mix)
+    times = 5 if mix == "alone" else 1
     assert len(changed) == times * len(EPISODES)
     for number, episode in enumerate(changed):
         assert torch.equal(episode.support, EPISODES[number // times].support)
         assert not set(episode.query.tolist()) & set(episode.support.tolist())
-        assert len(set(episode.query.tolist())) == len(episode.query) == (1 if company == "alone" else 5)
+        assert len(set(episode.query.tolist())) == len(episode.query) == (1 if mix == "alone" else 5)
         true = torch.tensor(CLIPS.labels)[episode.query]
         assert torch.equal(episode.classes[episode.query_labels], true)
 
 
 def test_one_class_takes_the_classes_in_turn_and_holds_the_balanced_query():
-    for number, episode in enumerate(in_company(EPISODES, CLIPS.labels, "one class")):
+    for number, episode in enumerate(with_query_mix(EPISODES, CLIPS.labels, "one class")):
         assert set(episode.query_labels.tolist()) == {number % 5}
         assert EPISODES[number].query[number % 5] in episode.query
 
 
 def test_skewed_draws_differ_by_seed_and_repeat():
-    first, again, other = (in_company(EPISODES, CLIPS.labels, "skewed", seed) for seed in (0, 0, 1))
+    first, again, other = (with_query_mix(EPISODES, CLIPS.labels, "skewed", seed) for seed in (0, 0, 1))
     assert [e.query.tolist() for e in first] == [e.query.tolist() for e in again]
     assert [e.query.tolist() for e in first] != [e.query.tolist() for e in other]
 
 
 def test_what_can_go_wrong_is_said():
-    with pytest.raises(ValueError, match="company is 'crowd'"):
-        in_company(EPISODES, CLIPS.labels, "crowd")
+    with pytest.raises(ValueError, match="mix is 'crowd'"):
+        with_query_mix(EPISODES, CLIPS.labels, "crowd")
     with pytest.raises(ValueError, match="one query of each class"):
-        in_company(EpisodeSampler(CLIPS.labels, EpisodeSpec(n_query=2), 1, seed=0)[:], CLIPS.labels, "alone")
+        with_query_mix(EpisodeSampler(CLIPS.labels, EpisodeSpec(n_query=2), 1, seed=0)[:], CLIPS.labels, "alone")
     few = SpriteClips("test", 3)
     with pytest.raises(ValueError, match="clips beside the episode's"):
-        in_company(EpisodeSampler(few.labels, EpisodeSpec(), 1, seed=0)[:], few.labels, "one class")
+        with_query_mix(EpisodeSampler(few.labels, EpisodeSpec(), 1, seed=0)[:], few.labels, "one class")
 
 
-def answers(model, company):
-    """Features of each query of the first episode, by clip, in this company."""
+def answers(model, mix):
+    """Features of each query of the first episode, by clip, in this mix."""
     found = {}
-    for episode in in_company(EPISODES[:1], CLIPS.labels, company):
+    for episode in with_query_mix(EPISODES[:1], CLIPS.labels, mix):
         with torch.no_grad():
             features = model(CLIPS.read_batch(episode.clips), len(episode.support))
         found |= dict(zip(episode.query.tolist(), features[len(episode.support) :], strict=True))
@@ -81,7 +81,7 @@ def test_company_matters_unless_the_scope_is_inductive(scope, same):
 def test_inductive_accuracies_alone_are_the_balanced_ones():
     model = random_model("inductive")
     found = measure_leak(model, PrefixCache(model, CLIPS), EPISODES, progress=False, seeds={"training": 3})
-    assert [found[company].name for company in COMPANIES] == [f"inductive, {company}" for company in COMPANIES]
+    assert [found[mix].name for mix in QUERY_MIXES] == [f"inductive, {mix}" for mix in QUERY_MIXES]
     assert sum(found["alone"].accuracies) / 20 == pytest.approx(sum(found["balanced"].accuracies) / 4)
     assert found["skewed"].seeds["training"] == 3
 
@@ -94,7 +94,7 @@ def test_command_writes_a_result_for_each_company_and_refuses_adapters_without_t
     out = tmp_path / "leak"
     assert main(["leak", str(tmp_path / "task.safetensors"), "--n-episodes", "2", "--out", str(out)]) == 0
     results = [RunResult.load(file) for file in out.glob("split_*_1shot_seed2.json")]
-    assert {result.metadata["company"] for result in results} == set(COMPANIES)
+    assert {result.metadata["company"] for result in results} == set(QUERY_MIXES)
     assert "split, one class" in capsys.readouterr().out
     assert main(["leak", str(tmp_path / "time.safetensors"), "--out", str(out)]) == 2
     assert "no task attention" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from taskadapter_lite.studies import speed as benchmark
 from taskadapter_lite.studies.speed import (
     TOLERANCE,
     Switches,
-    Way,
+    TimedModel,
     Workload,
     decoding_rates,
     evaluation_seconds,
@@ -86,13 +86,13 @@ def test_all_ways_agree_with_the_published_one(found):
 def test_bf16_is_seen_to_be_on_and_stays_within_its_tolerance(folder):
     clips = ClipFolder(folder, T=TINY.T, size=TINY.size)
     with torch.no_grad():
-        expected, found = (Way(way, TINY, clips).features(1) for way in (WAYS[0], WAYS[-1]))
+        expected, found = (TimedModel(way, TINY, clips).features(1) for way in (WAYS[0], WAYS[-1]))
     assert found.dtype == torch.float32  # scores and losses are computed from it
     assert 1e-5 < (found - expected).norm() / expected.norm() < TOLERANCE[True]
 
 
 def test_adapters_are_not_the_identity_or_agreement_would_say_nothing(folder):
-    way = Way(WAYS[0], TINY, ClipFolder(folder, T=TINY.T, size=TINY.size))
+    way = TimedModel(WAYS[0], TINY, ClipFolder(folder, T=TINY.T, size=TINY.size))
     with torch.no_grad():
         adapted = way.features(1)
         for name, parameter in way.model.adapter_state().items():
@@ -112,7 +112,7 @@ def test_ratios_are_those_of_the_rounds(found):
 
 
 def test_measuring_memory_keeps_none(folder):
-    way = Way(WAYS[0], TINY, ClipFolder(folder, T=TINY.T, size=TINY.size))
+    way = TimedModel(WAYS[0], TINY, ClipFolder(folder, T=TINY.T, size=TINY.size))
     kept = [step_memory(way) for _ in range(2)][0]
     before = peak_memory("cpu")
     for _ in range(20):
@@ -159,7 +159,7 @@ def test_memory_is_positive_and_the_prefix_saves_what_it_should(found):
 
 
 def test_timing_trains_nothing(folder):
-    way = Way(WAYS[3], TINY, ClipFolder(folder, T=TINY.T, size=TINY.size))
+    way = TimedModel(WAYS[3], TINY, ClipFolder(folder, T=TINY.T, size=TINY.size))
     before = {name: value.clone() for name, value in way.model.adapter_state().items()}
     way.train_step()
     assert all(torch.equal(before[name], value) for name, value in way.model.adapter_state().items())
@@ -168,8 +168,8 @@ def test_timing_trains_nothing(folder):
 
 @pytest.mark.parametrize("wrong", [1.1, float("nan")])
 def test_a_way_that_computes_something_else_is_refused(folder, monkeypatch, wrong):
-    right = Way.features
-    monkeypatch.setattr(Way, "features", lambda way, n: right(way, n) * (wrong if way.switches.cache else 1))
+    right = TimedModel.features
+    monkeypatch.setattr(TimedModel, "features", lambda way, n: right(way, n) * (wrong if way.switches.cache else 1))
     with pytest.raises(ValueError, match=r"\+ prefix cache: features differ"):
         run_benchmark(TINY, folder, WAYS[:4], repeats=1)
 

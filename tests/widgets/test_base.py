@@ -1,9 +1,102 @@
-"""The live plot: one picture, drawn anew with each row, no figure left open."""
+"""What all widgets share: one picture a state, drawn once, shown without widgets as well; nothing leaks."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import io
+import warnings
 
 import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from nbconvert import HTMLExporter
+from PIL import Image
 
+from taskadapter_lite.widgets import base as widgets_base
+from taskadapter_lite.widgets import explorers as widgets
 from taskadapter_lite.widgets.base import LiveCurves
+
+
+def test_a_picture_is_the_figure_in_the_style_of_the_library():
+    def line(figure: Figure):
+        figure.set_size_inches(2, 1)
+        figure.add_subplot().plot([0, 1])
+
+    data = widgets_base.png_bytes([widgets_base.Drawing(line).pixels()] * 2)
+    picture = plt.imread(io.BytesIO(data))
+    assert picture.shape[:2] == (72, 288)  # two of 2 x 1 inches side by side
+    np.testing.assert_array_equal(picture[:, :144], picture[:, 144:])
+    blue = np.array([0x00, 0x72, 0xB2]) / 255
+    assert (np.abs(picture[..., :3] - blue).max(axis=-1) < 0.02).any()
+    assert not plt.get_fignums()
+
+
+def test_without_widgets_the_same_picture_is_shown(clips, episodes, models):
+    explorer = widgets.AlignmentExplorer(models["trained"], clips, episodes)
+    bundle = explorer._repr_mimebundle_()
+    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
+    shown = Image.open(io.BytesIO(explorer.picture.value)).convert("RGB")
+    still = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
+    assert len(bundle["image/jpeg"]) < 60_000
+    assert still.width <= 560
+    assert abs(still.width / still.height - shown.width / shown.height) < 0.02
+    difference = np.asarray(shown.resize(still.size, Image.Resampling.LANCZOS), float) - np.asarray(still, float)
+    assert np.abs(difference).mean() < 4  # of 255
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    browser = widgets.EpisodeBrowser(clips)._repr_mimebundle_()
+    assert "image/jpeg" in (browser[0] if isinstance(browser, tuple) else browser)
+    nothing = widgets.FewShotPlayground(models["trained"])._repr_mimebundle_()
+    assert "image/jpeg" not in (nothing[0] if isinstance(nothing, tuple) else nothing)
+
+
+def test_a_page_made_of_a_notebook_shows_the_still_copy(clips, episodes, models):
+    bundle = widgets.AttentionExplorer(models, clips, episodes)._repr_mimebundle_()
+    output = nbformat.v4.new_output("display_data", bundle[0] if isinstance(bundle, tuple) else bundle)
+    cells = [nbformat.v4.new_code_cell("shown", outputs=[output])]
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=cells))
+    assert 'src="data:image/jpeg;base64' in page
+
+
+class Line(widgets_base.FigureWidget):
+    """The least that a figure widget can be."""
+
+    def __init__(self):
+        self.height = widgets_base.slider("height", range(200))
+        super().__init__([[self.height]])
+
+    def draws(self):
+        return [self._draw]
+
+    def _draw(self, figure):
+        figure.set_size_inches(1, 0.5)
+        figure.add_artist(Line2D([0, 1], [self.height.value / 200] * 2))
+
+
+def test_two_hundred_changes_leak_no_figure_and_warn_about_nothing():
+    line = Line()
+    gc.collect()
+    before = sum(type(thing) is Figure for thing in gc.get_objects())
+    seen = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for height in range(200):
+            line.height.value = height
+            seen.add(line.picture.value)
+    gc.collect()
+    assert len(seen) > 20  # drawn anew
+    assert sum(type(thing) is Figure for thing in gc.get_objects()) <= before
+    assert not plt.get_fignums()
+    assert line._show.cache_info().currsize == widgets_base.KEPT
+
+
+def test_many_patches_are_a_slider():
+    few, many = widgets_base.places("patch", (4, 4)), widgets_base.places("patch", (14, 14))
+    assert [value for _, value in few._options_full] == list(range(1, 17))
+    assert many.options[15] == ("row 1, column 1", 16)
 
 
 def test_it_draws_each_row_into_one_widget_and_leaves_no_figure():

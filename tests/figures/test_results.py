@@ -1,0 +1,49 @@
+"""Charts of accuracies and losses: values, intervals, labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_episode import HEADS
+
+from taskadapter_lite import figures
+
+
+def test_ladder_draws_percent_means_and_intervals():
+    ax = figures.plot_ladder(
+        ["frozen", "adapted"], [0.4, 0.7], [0.02, 0.01], 600, chance=0.2, seeds=[[0.4], [0.69, 0.71]]
+    )
+    bars = [container.lines[2][0].get_segments()[0] for container in ax.containers]
+    np.testing.assert_allclose(bars[0], [[38, 0], [42, 0]])
+    np.testing.assert_allclose(bars[1], [[69, 1], [71, 1]])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["frozen", "adapted"]
+    assert "600 episodes" in ax.get_xlabel()
+    assert "95%" in ax.get_xlabel()
+    assert ax.get_ylim() == (1.5, -0.75)  # the first model on top
+    assert "70.0 ± 1.0" in [text.get_text() for text in ax.texts]
+
+
+def test_learning_curves_smooth_at_the_middle_of_the_window():
+    history = [{"step": i, "loss": float(i**2)} for i in range(5)] + [{"step": 5, "accuracy": 0.5}]
+    ax = figures.plot_learning_curves({"a": history}, window=3)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [1, 2, 3])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [5 / 3, 14 / 3, 29 / 3])
+    with pytest.raises(ValueError, match="top5"):
+        figures.plot_learning_curves({"a": history}, y="top5")
+
+
+def test_own_class_mass_chart_has_the_interval_over_episodes():
+    values = np.random.default_rng(2).random((9, 2, HEADS))
+    ax = figures.plot_own_class_mass({"trained": values, "untrained": values / 2}, blocks=[4, 5], chance=0.2)
+    points, _, (bars,) = ax.containers[0].lines
+    np.testing.assert_allclose(points.get_ydata(), 100 * values.mean(axis=0).ravel())
+    low, high = bars.get_segments()[4][:, 1]
+    assert high - low == pytest.approx(2 * 1.96 * 100 * values[:, 1, 1].std(ddof=1) / 3)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["block 4", "block 5"]
+
+
+def test_parameters_chart_sets_the_untrained_model_apart():
+    ax = figures.plot_parameters(["frozen", "adapted"], [0, 1000], [0.4, 0.7], [0.02, 0.01], 600)
+    assert [container.lines[0].get_ydata()[0] for container in ax.containers] == [40, 70]
+    assert [container.lines[0].get_xdata()[0] for container in ax.containers] == [100, 1000]
+    assert "none" in [text.get_text() for text in ax.texts]
