@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from taskadapter_lite.figures.clips import OTHER, OWN, QUERY, as_array, as_frames, draw_strip, place_strip, wrap
+from taskadapter_lite.figures.clips import OTHER, OWN, QUERY, as_array, as_frames, draw_strip, place_strip, plain, wrap
 
 TINT = "OrRd"  # lightness falls steadily: readable in grey and by the colour-blind
 MOST_VIDEOS = 12  # strips in one figure, beside the query's own
@@ -139,7 +139,7 @@ def plot_cross_video_attention(
     _share_lines(lines, maps.mean(axis=(2, 3)), labels, query, visible, same)
     heads = as_array(weights).shape[2]
     which = f"mean of {heads} heads" if head is None else f"head {head} of {heads}"
-    strips.set_title(f"{title or 'Task attention of one query'}, {which}")
+    strips.set_title(f"{plain(title or 'Task attention of one query')}, {which}")
     return axes
 
 
@@ -223,7 +223,7 @@ def _row_label(ax: Axes, y: float, name: str, role: str, colour: str) -> None:
     va = "bottom" if role else "center"
     ax.text(-0.6, y, wrap(name, 24), ha="right", va=va, color=colour, fontweight="bold", fontsize=8.5)
     if role:
-        ax.text(-0.6, y + 0.06, role, ha="right", va="top", color=colour, fontsize=8.5)
+        ax.text(-0.6, y + 0.06, plain(role), ha="right", va="top", color=colour, fontsize=8.5)
 
 
 def _frame_token(ax: Axes, token: tuple[int, int], grid: tuple[int, int], y: float = 0) -> Artist:
@@ -257,7 +257,7 @@ def _share_lines(ax: Axes, shares: np.ndarray, labels: np.ndarray, query: int, v
     own_rows = [i for i in others if labels[i] == labels[query]]
     other_rows = [i for i in others if labels[i] != labels[query]]
     if own_rows:
-        ax.plot(100 * shares[own_rows].mean(axis=0), "o-", color=OWN, label=same)
+        ax.plot(100 * shares[own_rows].mean(axis=0), "o-", color=OWN, label=plain(same))
     if other_rows:
         ax.plot(100 * shares[other_rows].mean(axis=0), "s-.", color=OTHER, label="other classes")
     ax.axhline(100 * chance, color="#555555", linestyle="--", linewidth=1)

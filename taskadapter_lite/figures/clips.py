@@ -93,7 +93,7 @@ def show_clip(clip: Any, ax: Axes | None = None, title: str | None = None, frame
     ax.set_xticks(range(len(chosen)), [str(t) for t in chosen])
     ax.set_xlabel("frame t")
     if title:
-        ax.set_title(title)
+        ax.set_title(plain(title))
     return ax
 
 
@@ -215,10 +215,15 @@ def show_episode(
 
 def _mark_prediction(ax: Axes, predicted: int, label: int, class_names: Sequence[str]) -> None:
     right = predicted == label
-    text = f"{'✓' if right else '✗'} {class_names[predicted]}"
+    text = f"{'✓' if right else '✗'} {plain(class_names[predicted])}"
     ax.text(0, 1.03, text, transform=ax.transAxes, fontsize=9, color=OTHER if right else OWN)
 
 
 def wrap(text: str, width: int) -> str:
-    """A label broken into lines of at most `width` characters."""
-    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) or text
+    """A label broken into lines of at most `width` characters, drawn as it is written."""
+    return plain("\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) or text)
+
+
+def plain(text: str) -> str:
+    """A label for matplotlib that is drawn as it is written: two `$` would make mathematics of what is between them."""
+    return text.replace("$", r"\$")

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from taskadapter_lite.figures.clips import MARKERS, as_array, as_frames
+from taskadapter_lite.figures.clips import MARKERS, as_array, as_frames, plain
 
 
 def principal_plane(features: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ def plot_feature_shift(
         _scatter_episode(ax, places, labels, n_support, class_names)
         cosines = features[n_support:] @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
         right = int((cosines.argmax(axis=1) == labels[n_support:]).sum())
-        ax.set_title(f"{name}: {right} of {len(cosines)} right")
+        ax.set_title(f"{plain(name)}: {right} of {len(cosines)} right")
         ax.set(xlabel=f"main axis 1 ({variance[0]:.0%} of variance)", ylabel=f"main axis 2 ({variance[1]:.0%})")
         ax.margins(0.12)
     handles, texts = axes[0].get_legend_handles_labels()
@@ -73,7 +73,7 @@ def _scatter_episode(ax: Axes, places: np.ndarray, labels: np.ndarray, n_support
             ax.plot(*np.stack([point, prototype]).T, color=colour, linewidth=0.8, alpha=0.6)
         ax.plot(*support.T, marker, color=colour, markersize=5, alpha=0.7)
         ax.plot(*query.T, marker, color=colour, markersize=7, markerfacecolor="white")
-        ax.plot(*prototype, marker, color=colour, markersize=12, markeredgecolor="black", label=name)
+        ax.plot(*prototype, marker, color=colour, markersize=12, markeredgecolor="black", label=plain(name))
 
 
 def plot_alignment(
@@ -120,7 +120,7 @@ def plot_alignment(
     if query_clip is not None:
         _margin(figure, (0.055, 0.09, 0.085, 0.676), as_frames(query_clip), axis=0)
     top = 0.775 if support_clip is None else 0.875
-    figure.text(0.2, top, title or "", fontweight="bold", fontsize=10, va="bottom", linespacing=1.4)
+    figure.text(0.2, top, plain(title or ""), fontweight="bold", fontsize=10, va="bottom", linespacing=1.4)
     return ax
 
 

@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from taskadapter_lite.figures.clips import OTHER, OWN, as_array, wrap
+from taskadapter_lite.figures.clips import OTHER, OWN, as_array, plain, wrap
 
 
 def plot_scope_masks(masks: Mapping[str, Any], n_support: int, figure: Figure | None = None) -> np.ndarray:
@@ -36,7 +36,7 @@ def plot_scope_masks(masks: Mapping[str, Any], n_support: int, figure: Figure | 
         every = max(1, len(mask) // 12)
         ax.set_xticks(range(0, len(mask), every), names[::every])
         ax.set_yticks(range(0, len(mask), every), names[::every])
-        ax.set(title=scope, xlabel="may see this video")
+        ax.set(title=plain(scope), xlabel="may see this video")
     axes[0].set_ylabel("this video")
     return axes
 
@@ -125,7 +125,7 @@ def plot_video_matrix(
     ax.set_xticks(range(0, len(labels), every), names[::every])
     rows = [f"{wrap(class_names[c], 26)}  {name}" for c, name in zip(labels, names, strict=True)]
     ax.set_yticks(range(0, len(labels), every), rows[::every])
-    ax.set(xlabel="attends to this video", title=title or "task attention between videos")
+    ax.set(xlabel="attends to this video", title=plain(title or "task attention between videos"))
     bar = ax.figure.colorbar(ax.images[0], ax=ax, fraction=0.045, pad=0.02)
     bar.set_label("share of attention (%)")
     bar.outline.set_visible(False)
@@ -212,7 +212,7 @@ def plot_confusion(
         for row, column in (pair, pair[::-1]):
             ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=OWN, lw=2.2))
     ax.set_xticks(range(C), [str(i + 1) for i in range(C)])
-    ax.set_yticks(range(C), [f"{name}  {i + 1}" for i, name in enumerate(class_names)])
+    ax.set_yticks(range(C), [f"{plain(name)}  {i + 1}" for i, name in enumerate(class_names)])
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     ax.set(xlabel="taken for class", title="confusion, % of each row" + (" (orange: reversed pair)" if pairs else ""))

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from taskadapter_lite.figures.clips import MARKERS, OTHER, OWN, as_array, wrap
+from taskadapter_lite.figures.clips import MARKERS, OTHER, OWN, as_array, plain, wrap
 
 
 def plot_ladder(
@@ -83,7 +83,7 @@ def plot_learning_curves(
             raise ValueError(f"no entry of the run {name!r} has the key {y!r}")
         marker = MARKERS[number % len(MARKERS)]
         smooth = _moving_mean(points, min(window, len(points)))
-        line = ax.plot(*smooth.T, marker=marker if len(smooth) <= 40 else None, label=name)[0]
+        line = ax.plot(*smooth.T, marker=marker if len(smooth) <= 40 else None, label=plain(name))[0]
         if window > 1:
             ax.plot(*points.T, color=line.get_color(), alpha=0.2, linewidth=1)
     ax.set(xlabel=xlabel or x, ylabel=ylabel or (f"{y} (%)" if scale == 100 else y))
@@ -158,7 +158,9 @@ def plot_own_class_mass(
         places = np.arange(len(blocks))[:, None] + 0.7 * ((np.arange(heads) + 0.5) / heads - 0.5)
         places = places + 0.2 / heads * (number - (len(masses) - 1) / 2)
         style: dict[str, Any] = {"fmt": MARKERS[number], "markersize": 5, "capsize": 2, "elinewidth": 1.2}
-        ax.errorbar(places.ravel(), mean.ravel(), yerr=half.ravel(), label=f"{name} ({n_episodes} episodes)", **style)
+        ax.errorbar(
+            places.ravel(), mean.ravel(), yerr=half.ravel(), label=f"{plain(name)} ({n_episodes} episodes)", **style
+        )
     ax.axhline(100 * chance, color="#555555", linestyle=":", linewidth=1.2, label="equal shares")
     for edge in range(1, len(blocks)):
         ax.axvline(edge - 0.5, color="#DDDDDD", linewidth=1)
@@ -193,7 +195,7 @@ def plot_speedups(
         ax.plot(ratios[y], y, "o", color="black", markersize=4)
         ax.annotate(f"{ratios[y]:.1f} x", (max(highs[y], before), y), (6, 0), textcoords="offset points", va="center")
     ax.set_xscale("log")
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [plain(name) for name in names])
     ax.set(ylim=(len(names) - 0.4, -0.6), xlabel=f"speed of a {what} over the published way (times, logarithmic)")
     ax.margins(x=0.15)
     ax.tick_params(axis="y", length=0)
