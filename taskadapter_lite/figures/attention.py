@@ -146,7 +146,7 @@ def plot_cross_video_attention(
 def drawn_videos(maps: np.ndarray, labels: Any, query: int) -> list[int]:
     """The videos that one figure has room for, in the order of its strips: own class first, the query itself last."""
     labels, shares = as_array(labels), maps.mean(axis=(1, 2, 3))
-    visible = np.flatnonzero(shares > 0)
+    visible = np.flatnonzero(shares > 0).tolist()
     own_first = sorted(visible, key=lambda i: (labels[i] != labels[query], -shares[i]))
     chosen = {*own_first[:MOST_VIDEOS], query} & set(visible)
     return sorted(chosen, key=lambda i: (i == query, labels[i] != labels[query], i))

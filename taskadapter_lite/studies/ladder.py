@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median
+from typing import Any
 
 import pandas as pd
 import torch
@@ -161,7 +162,7 @@ class ShuffledFrames(LabelledClips):
 def build(rung: Rung, budget: Budget, seed: int) -> TaskAdapterViT:
     """The rung's model at its start."""
     torch.manual_seed(seed)
-    size = {} if budget.backbone == BUNDLED else {"img_size": budget.size}
+    size: dict[str, Any] = {} if budget.backbone == BUNDLED else {"img_size": budget.size}
     if budget.weights:
         backbone = load_backbone(budget.weights, architecture=budget.backbone, **size)
     else:
@@ -185,10 +186,11 @@ def train_rung(
         validation_every=0,
         checkpoint_every=10**9,
     )
-    if rate is None and rung.training.get("trainable") == "all":
+    training = rung.training or {}
+    if rate is None and training.get("trainable") == "all":
         rate = TUNED_RATE
-    config = replace(config, **({} if rate is None else {"learning_rate": rate}))
-    config = replace(config, **({"metric": rung.metric} | rung.training))
+    chosen: dict[str, Any] = {} if rate is None else {"learning_rate": rate}
+    config = replace(config, **(chosen | {"metric": rung.metric} | training))
     config = replace(config, n_steps=max(1, budget.n_steps // config.episodes_per_step))  # the same episodes in all
     spec = EpisodeSpec(n_way=5, k_shot=1, n_query=rung.n_query)
     episodes = EpisodeSampler(clips.labels, spec, budget.n_steps, seed, clips.class_names)
@@ -236,7 +238,7 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
     source = PrefixCache(model, clips) if caches(model, rung) else clips
     for k, file in files.items():
         episodes = saved_episodes(k, test)[: budget.test_episodes]
-        options = {"pairs": partners(), "precision": budget.precision, "batch_size": 4}
+        options: dict[str, Any] = {"pairs": partners(), "precision": budget.precision, "batch_size": 4}
         result = evaluate(model, source, episodes, rung.metric, name=rung.name, progress=progress, **options)
         result.config |= {"training": trained.get("config")}
         result.history = [] if rung.weights else trained.get("history", [])

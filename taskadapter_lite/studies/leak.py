@@ -47,14 +47,14 @@ def with_query_mix(
         return [
             _with_queries(e, e.query[i : i + 1], e.query_labels[i : i + 1]) for e in episodes for i in e.query_labels
         ]
-    labels, changed = np.asarray(labels), []
+    class_of, changed = np.asarray(labels), []
     for number, episode in enumerate(episodes):
         rng, n_way = np.random.default_rng((seed, number)), len(episode.classes)
         if mix == "one class":
             counts = np.bincount([number % n_way], minlength=n_way) * n_way
         else:
             counts = rng.multinomial(n_way, rng.dirichlet([alpha] * n_way))
-        chosen = [_draw(episode, c, n, labels, rng) for c, n in enumerate(counts)]
+        chosen = [_draw(episode, c, n, class_of, rng) for c, n in enumerate(counts)]
         query_labels = torch.from_numpy(np.repeat(np.arange(n_way), counts))
         changed.append(_with_queries(episode, torch.cat(chosen), query_labels))
     return changed

@@ -178,7 +178,7 @@ def start_from_sines(vit: VisionTransformer, scale: float = 0.5) -> None:
     frequencies = math.pi * torch.logspace(-1, math.log2(grid / 2), dim // 4, base=2)
     waves = [f(rearrange(p, "h w -> (h w) 1") * frequencies) for p in (x, y) for f in (torch.sin, torch.cos)]
     with torch.no_grad():
-        vit.pos_embed[0, 1:] = scale * torch.cat(waves, -1)
+        vit.get_parameter("pos_embed")[0, 1:] = scale * torch.cat(waves, -1)
 
 
 def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[VisionTransformer, list[dict]]:
@@ -204,7 +204,9 @@ def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[
     others = [p for p in (*vit.parameters(), *heads.parameters()) if not (p.ndim >= 2 and p.shape[0] > 1)]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-    start, history, sums = time.monotonic(), [], {}
+    start = time.monotonic()
+    history: list[dict] = []
+    sums: dict[str, Tensor] = {}
     n_steps = config.images // config.batch_size
     bar = tqdm(batches(config, device), total=n_steps, desc="pre-training", unit="step", mininterval=5)
     for step, (images, labels) in enumerate(bar):
@@ -219,7 +221,7 @@ def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[
             tokens = vit.forward_features(normalise(images))  # (B, 1 + patches, D)
         losses = heads.losses(tokens.float(), labels)
         optimizer.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
+        sum(losses.values(), torch.zeros((), device=device)).backward()
         nn.utils.clip_grad_norm_([*decayed, *others], 1.0)
         optimizer.step()
         for name, loss in losses.items():

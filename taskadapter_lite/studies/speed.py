@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.backbone import load_backbone, plain_blocks
 from taskadapter_lite.cache import PrefixCache
 from taskadapter_lite.data.clips import sample_frames
 from taskadapter_lite.data.datasets import ClipFolder
@@ -105,13 +106,14 @@ class TimedModel:
         self.switches, self.workload, self.clips = switches, workload, clips
         torch.manual_seed(0)
         place = "adapted" if switches.prefix else "input"
-        options = {} if workload.backbone == "something_sprites" else {"img_size": workload.size}
+        options: dict[str, Any] = {} if workload.backbone == "something_sprites" else {"img_size": workload.size}
         backbone = load_backbone(workload.backbone, pretrained=False, **options)
         self.model = TaskAdapterViT(backbone, workload.depth, workload.T, temporal_embedding=place)
         self._fill_adapters()
         self.model.to(workload.device)
-        for block in self.model.backbone.blocks:
-            block.attn.fused_attn = switches.fused
+        for block in plain_blocks(backbone):
+            attention: Any = block.attn
+            attention.fused_attn = switches.fused
         self.adapt = torch.compile(self.model.adapt) if switches.compiled else self.model.adapt
         self.cache = PrefixCache(self.model, clips) if switches.cache else None
         self.optimizer = torch.optim.SGD(self.model.trainable_parameters(), lr=0.0)
@@ -130,7 +132,7 @@ class TimedModel:
         indices = [i % len(self.clips) for i in range(episodes * w.n_clips)]
         device = next(self.model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=s.bf16):
-            if s.cache:
+            if self.cache is not None:
                 tokens = self.cache.tokens(indices)
             else:
                 pixels = torch.stack([self.clips[i] for i in indices]).to(device)

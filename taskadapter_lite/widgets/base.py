@@ -108,17 +108,18 @@ class FigureWidget(widgets.VBox):
 
     Args:
         rows: the controls that move the picture, in rows.
+        above: what stands above them and does not.
     """
 
     pictured = True  # False: the note shows everything, the picture is for where widgets do not run
 
-    def __init__(self, rows: Sequence[Sequence[widgets.Widget]]) -> None:
+    def __init__(self, rows: Sequence[Sequence[widgets.Widget]], above: Sequence[widgets.Widget] = ()) -> None:
         self.note, self.error = widgets.HTML(), widgets.HTML()
         sharp = widgets.Layout(max_width="100%", width="auto", align_self="flex-start")  # never larger than drawn
         self.picture = widgets.Image(format="png", layout=sharp)
         self._show = lru_cache(KEPT)(lambda *state: (self._png() if self.pictured else b"", self.describe()))
         boxes = [widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap")) for row in rows]
-        super().__init__([*boxes, self.error, self.note, *([self.picture] if self.pictured else [])])
+        super().__init__([*above, *boxes, self.error, self.note, *([self.picture] if self.pictured else [])])
         self._controls = [control for row in rows for control in row if hasattr(control, "value")]
         for control in self._controls:
             control.observe(self.refresh, names="value")

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from einops import rearrange
 
 from taskadapter_lite.adapters import SCOPES
+from taskadapter_lite.backbone import plain_blocks
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec
 from taskadapter_lite.figures import (
@@ -134,11 +136,12 @@ class AttentionExplorer(FigureWidget):
     ) -> None:
         self.models = dict(models) if isinstance(models, Mapping) else {"this model": models}
         self.clips, self.episodes = clips, episodes
-        self._predictions = lru_cache(KEPT_EPISODES)(lambda view, number: self._predict(*view, number))
+        self._predictions = lru_cache(KEPT_EPISODES)(self._predict)
         self._clips = lru_cache(KEPT_EPISODES)(lambda number: clips.read_batch(episodes[number].clips))
         self._drawings = lru_cache(4)(self._drawing)
         first = next(iter(self.models.values()))
-        blocks, heads = [int(block) for block in first.adapted], first.backbone.blocks[-1].attn.num_heads
+        attention: Any = plain_blocks(first.backbone)[-1].attn
+        blocks, heads = [int(block) for block in first.adapted], attention.num_heads
         scopes = sorted(scopes, key=lambda scope: scope != first.scope)
         views = [(f"{name}, scope {scope}", (name, scope)) for name in self.models for scope in scopes]
         self.view, self.beside = choice("view", views), choice("beside it", [("nothing", ""), *views[1:], views[0]])
@@ -223,7 +226,8 @@ class AttentionExplorer(FigureWidget):
         """Model and scope of each figure."""
         return [self.view.value] + ([self.beside.value] if self.beside.value else [])
 
-    def _predict(self, name: str, scope: str, number: int) -> Prediction:
+    def _predict(self, view: tuple[str, str], number: int) -> Prediction:
+        name, scope = view
         model, episode = self.models[name], self.episodes[number]
         own_scope, model.scope = model.scope, scope
         try:

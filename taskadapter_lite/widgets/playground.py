@@ -64,9 +64,8 @@ class FewShotPlayground(FigureWidget):
         self.block = choice("attention", [("none", -1), *((f"of block {block}", block) for block in blocks)])
         self.given = widgets.HTML()
         rows = [[name, upload] for name, upload in zip(self.names, self.uploads, strict=True)]
-        super().__init__([[self.query, self.block]])
         before = [widgets.HBox(row) for row in [*rows, [self.query_upload], [self.folder, self.read, self.clear]]]
-        self.children = (*before, self.given, *self.children)
+        super().__init__([[self.query, self.block]], above=[*before, self.given])
         for row, upload in enumerate([*self.uploads, self.query_upload]):
             upload.observe(partial(self._take, row), names="value")
         for name in self.names:
