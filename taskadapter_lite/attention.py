@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from einops import rearrange
 from timm.models.vision_transformer import Attention
 from torch import Tensor
 
-from taskadapter_lite.adapters import SEQUENCE, to_sequences
+from taskadapter_lite.adapters import SEQUENCE, AdaptedBlock, to_sequences
 from taskadapter_lite.model import TaskAdapterViT
 
 
@@ -65,14 +66,15 @@ def record_attention(
             raise ValueError(f"block {block} is not adapted: choose any of {', '.join(model.adapted)}")
     record = AttentionRecord({axis: {} for axis in axes})
     n_read, model.n_read = model.n_read, None
+    adapted = {name: cast(AdaptedBlock, model.adapted[name]) for name in chosen}  # torch types members as modules
     try:
-        for block in chosen:
-            model.adapted[block].observer = _observer(record, int(block), model.adapted[block].block.attn)
+        for name, module in adapted.items():
+            module.observer = _observer(record, int(name), cast(Attention, module.block.attn))
         yield record
     finally:
         model.n_read = n_read
-        for block in chosen:
-            model.adapted[block].observer = None
+        for module in adapted.values():
+            module.observer = None
 
 
 def attention_weights(attention: Attention, sequences: Tensor, mask: Tensor | None = None) -> Tensor:

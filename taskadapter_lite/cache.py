@@ -239,6 +239,7 @@ class FeatureCache:
                 self._features = found.new_empty(len(self.clips), *found.shape[1:])
             self._features[part.to(found.device)] = found
             self._known[part] = True
+        assert self._features is not None, "some clip was missing the first time"
         return self._features[indices.to(self._features.device)]
 
     def _compute(self, indices: list[int]) -> Tensor:
@@ -263,7 +264,9 @@ class ReadAhead:
 
     def expect(self, numbers: Iterable[int]) -> None:
         """Begin to read these, in this order; all of them have to be asked for later, or they stay in memory."""
-        for number in numbers if self._pool else ():
+        if self._pool is None:
+            return
+        for number in numbers:
             if number not in self._coming:
                 self._coming[number] = self._pool.submit(self._read, number)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -82,11 +82,56 @@ class Episode:
         return len(self.classes), len(self.support) // len(self.classes), len(self.query)
 
 
-class EpisodeSampler:
-    """Draws episodes from labels; episode i depends on (seed, i) alone.
+class EpisodeList(Sequence[Episode]):
+    """A list of episodes that are drawn when asked for; episode i depends on (seed, i) alone.
 
-    So a list may be cut over workers and devices: `sampler[i]` is the same episode everywhere, and a slice is a list.
+    So a list may be cut over workers and devices: `episodes[i]` is the same episode everywhere, and a slice is a list.
     NumPy may change its random streams between versions; `save_episodes` keeps a list for good.
+
+    Args:
+        spec: size of an episode.
+        n_episodes: length of the list.
+        seed: 0 or above.
+
+    Raises:
+        ValueError: a length below 1 or a negative seed.
+    """
+
+    def __init__(self, spec: EpisodeSpec, n_episodes: int, seed: int) -> None:
+        if n_episodes < 1 or seed < 0:
+            raise ValueError(f"n_episodes is {n_episodes} and seed {seed}; they must be at least 1 and 0")
+        self.spec, self.n_episodes, self.seed = spec, n_episodes, seed
+
+    def draw(self, rng: np.random.Generator) -> Episode:
+        """One episode from a source of random numbers of its own."""
+        raise NotImplementedError
+
+    def generator(self, i: int) -> np.random.Generator:
+        """The source of the random numbers of episode i."""
+        return np.random.default_rng((self.seed, i % self.n_episodes))
+
+    def __len__(self) -> int:
+        return self.n_episodes
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[i] for i in range(self.n_episodes))
+
+    @overload
+    def __getitem__(self, i: int) -> Episode: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Episode]: ...
+
+    def __getitem__(self, i: int | slice) -> Episode | list[Episode]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(self.n_episodes))]
+        if not -self.n_episodes <= i < self.n_episodes:
+            raise IndexError(f"episode {i} of a list of {self.n_episodes}")
+        return self.draw(self.generator(i))
+
+
+class EpisodeSampler(EpisodeList):
+    """Draws episodes from labels; episode i depends on (seed, i) alone, see `EpisodeList`.
 
     Args:
         labels: data set class of each clip.
@@ -111,10 +156,8 @@ class EpisodeSampler:
         class_names: Sequence[str] | None = None,
         groups: Sequence[Hashable] | None = None,
     ) -> None:
-        if n_episodes < 1 or seed < 0:
-            raise ValueError(f"n_episodes is {n_episodes} and seed {seed}; they must be at least 1 and 0")
-        self.labels, self.spec = np.asarray(class_numbers(labels), dtype=np.int64), spec
-        self.n_episodes, self.seed = n_episodes, seed
+        super().__init__(spec, n_episodes, seed)
+        self.labels = np.asarray(class_numbers(labels), dtype=np.int64)
         self.class_ids = np.unique(self.labels)
         self._clips_of = {c: np.flatnonzero(self.labels == c) for c in self.class_ids.tolist()}
         if len(self.class_ids) < spec.n_way:
@@ -135,24 +178,8 @@ class EpisodeSampler:
                     f"support and {spec.clips_needed - spec.k_shot} query clips that share no group can't be drawn"
                 )
 
-    def __len__(self) -> int:
-        return self.n_episodes
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self[i] for i in range(self.n_episodes))
-
-    @overload
-    def __getitem__(self, i: int) -> Episode: ...
-
-    @overload
-    def __getitem__(self, i: slice) -> list[Episode]: ...
-
-    def __getitem__(self, i: int | slice) -> Episode | list[Episode]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(self.n_episodes))]
-        if not -self.n_episodes <= i < self.n_episodes:
-            raise IndexError(f"episode {i} of a list of {self.n_episodes}")
-        rng = np.random.default_rng((self.seed, i % self.n_episodes))
+    def draw(self, rng: np.random.Generator) -> Episode:
+        """An episode of classes and clips drawn evenly."""
         n_way, k_shot = self.spec.n_way, self.spec.k_shot
         classes = rng.permutation(self.class_ids)[:n_way]
         counts = self._query_counts(rng)
@@ -217,7 +244,7 @@ class EpisodeSampler:
         return rng.multinomial(n_way * n_query, rng.dirichlet([self.spec.query_alpha] * n_way))
 
 
-Episodes = EpisodeSampler | Sequence[Episode]
+Episodes = Sequence[Episode]
 
 
 def class_numbers(labels: Iterable[Any], n_classes: int | None = None) -> list[int]:
@@ -279,9 +306,14 @@ def episode_bytes(episode: Episode) -> bytes:
     return "".join(str(part.tolist()) for part in parts).encode()
 
 
+def _labels_of(clips: Sequence[int] | object) -> list[int]:
+    """Labels, or those of labelled clips: this module lies below `data` and does not import it."""
+    return [int(c) for c in cast("Sequence[int]", getattr(clips, "labels", clips))]
+
+
 def _identity(clips: Sequence[int] | object) -> dict[str, str | None]:
     """What a list was made for: the labels always, the data set's fingerprint where there is one."""
-    labels = [int(c) for c in getattr(clips, "labels", clips)]
+    labels = _labels_of(clips)
     return {
         "labels": hashlib.sha256(str(labels).encode()).hexdigest()[:16],
         "fingerprint": getattr(clips, "fingerprint", None),
@@ -296,7 +328,7 @@ def save_episodes(path: str | Path, episodes: Episodes, clips: Sequence[int] | o
         episodes: a sampler or a list.
         clips: the labelled clips that the indices point into, or their labels alone.
     """
-    spec = asdict(episodes.spec) if isinstance(episodes, EpisodeSampler) else None
+    spec = asdict(episodes.spec) if isinstance(episodes, EpisodeList) else None
     rows = [[e.classes.tolist(), e.support.tolist(), e.query.tolist()] for e in episodes]
     digest = episode_hash(episodes)
     head = {"format": EPISODES_FORMAT, "hash": digest, **_identity(clips), "spec": spec}
@@ -321,7 +353,7 @@ def load_episodes(path: str | Path, clips: Sequence[int] | object) -> list[Episo
     given = _identity(clips)
     if any(made_for[key] and given[key] and made_for[key] != given[key] for key in given):
         raise ValueError(f"{path} was made for other clips or labels ({made_for}, here {given})")
-    labels = torch.tensor([int(c) for c in getattr(clips, "labels", clips)])
+    labels = torch.tensor(_labels_of(clips))
     try:
         episodes = [_rebuild(labels, *row) for row in rows]
         found = episode_hash(episodes)

@@ -17,7 +17,7 @@ from taskadapter_lite.adapters import check_scope
 from taskadapter_lite.backbone import in_precision
 from taskadapter_lite.cache import FeatureCache, PrefixCache
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.episodes import Episode, Episodes, EpisodeSampler, episode_bytes
+from taskadapter_lite.episodes import Episode, EpisodeList, Episodes, episode_bytes
 from taskadapter_lite.metrics import METRICS, Scorer
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, environment, peak_memory
@@ -78,7 +78,7 @@ def evaluate(
             cache of another model or other clips. The model is then as it was.
     """
     if isinstance(clips, PrefixCache):
-        clips, cache = clips.clips, clips
+        cache, clips = clips, clips.clips
     if cache is not None:
         cache.check_fits(model, clips)
     metric, aggregation = _as_trained(model, metric, aggregation)
@@ -95,7 +95,7 @@ def evaluate(
         metric=metric_name,
         dataset=clips.fingerprint,
         spec=_spec(episodes),
-        seeds={**({"episodes": episodes.seed} if isinstance(episodes, EpisodeSampler) else {}), **(seeds or {})},
+        seeds={**({"episodes": episodes.seed} if isinstance(episodes, EpisodeList) else {}), **(seeds or {})},
         config={"aggregation": aggregation, "batch_size": batch_size, "precision": precision},
         skipped=[str(path) for path, _ in clips.skipped],
         trainable_parameters=sum(p.numel() for p in model.trainable_parameters()),

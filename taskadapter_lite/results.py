@@ -146,7 +146,8 @@ def comparison_table(results: Sequence[RunResult], baseline: str | None = None) 
     rows = _rows(results)
     if baseline is not None and baseline not in rows:
         raise ValueError(f"baseline is {baseline!r}; the rows are {', '.join(rows)}")
-    return pd.DataFrame([_table_row(name, *rows[name], rows.get(baseline)) for name in rows])
+    beside = None if baseline is None else rows[baseline]
+    return pd.DataFrame([_table_row(name, *rows[name], beside) for name in rows])
 
 
 def _rows(results: Sequence[RunResult]) -> dict[str, tuple[list[RunResult], np.ndarray]]:
@@ -183,7 +184,7 @@ def _table_row(name: str, runs: list[RunResult], accuracies: np.ndarray, baselin
     row |= {"seeds": len(runs), "mean": 100 * mean, "ci95": 100 * half_width}
     row["seed_sd"] = 100 * accuracies.mean(1).std(ddof=1) if len(runs) > 1 else math.nan
     if first.confusion and not first.variants:
-        low, high = class_interval(sum(np.array(run.confusion) for run in runs))
+        low, high = class_interval(np.sum([run.confusion for run in runs], axis=0).tolist())
         row |= {"class_low": 100 * low, "class_high": 100 * high}
     if baseline is not None:
         _refuse_other_episodes(baseline[0][0], first)

@@ -165,5 +165,6 @@ def fuse_scores(visual: Tensor, semantic: Tensor, how: str = "product", temperat
     if how == "product":
         return temperature * visual.float() * semantic.float()
     if how == "log_probabilities":
-        return sum((temperature * scores.float()).log_softmax(-1) for scores in (visual, semantic))
+        by_sight, by_name = ((temperature * scores.float()).log_softmax(-1) for scores in (visual, semantic))
+        return by_sight + by_name
     raise ValueError(f"fusion is {how!r}; it must be one of {', '.join(FUSIONS)}")

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -197,3 +198,16 @@ def test_labels_are_class_numbers():
     for wrong in (1.5, "1", "sit", None, -1, float("nan")):  # 1.5 was class 1, and "1" as well
         with pytest.raises(ValueError, match=f"a label is a class number, 0 or above, not {wrong!r}"):
             EpisodeSampler([0, 0, wrong, wrong], spec, 2, 0)
+
+
+def test_episode_i_comes_from_seed_and_i_and_no_other_number():
+    labels = [c for c in range(9) for _ in range(4)]
+    sampler = EpisodeSampler(labels, EpisodeSpec(n_way=3, k_shot=2, n_query=1), 6, seed=11)
+    for i in (0, 1, 5):
+        rng = np.random.default_rng((11, i))
+        classes = rng.permutation(9)[:3]
+        drawn = [rng.permutation(range(4 * c, 4 * c + 4))[:3] for c in classes.tolist()]
+        assert sampler[i].classes.tolist() == classes.tolist()
+        assert sampler[i].support.tolist() == [clip for clips in drawn for clip in clips[:2].tolist()]
+        assert sampler[i].query.tolist() == [int(clips[2]) for clips in drawn]
+    assert torch.equal(sampler[-1].clips, sampler[5].clips)

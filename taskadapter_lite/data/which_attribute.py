@@ -10,15 +10,14 @@ the true attributes is right in more than 1 / R of the episodes. This is the set
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
 from taskadapter_lite.data.clips import sample_frames
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.episodes import Episode, EpisodeSpec
+from taskadapter_lite.episodes import Episode, EpisodeList, EpisodeSpec
 from taskadapter_lite.sprites.actions import ACTIONS
 from taskadapter_lite.sprites.motions import Draws, Stage
 from taskadapter_lite.sprites.render import SHAPES, TEXTURES, render_clips
@@ -99,8 +98,8 @@ class AttributeClips(LabelledClips):
         return sample_frames(self.n_frames, self.T, "random", self.view_generator(i, view))
 
 
-class AttributeEpisodes(Sequence[Episode]):
-    """Episodes of `AttributeClips` with a rule each; episode i depends on (seed, i) alone.
+class AttributeEpisodes(EpisodeList):
+    """Episodes of `AttributeClips` with a rule each; episode i depends on (seed, i) alone, see `EpisodeList`.
 
     Args:
         clips: where the values of each clip are known.
@@ -130,38 +129,22 @@ class AttributeEpisodes(Sequence[Episode]):
             raise ValueError(
                 f"rules is {tuple(rules)} and mix {mix}; at least one rule and a share in [0, 1] are needed"
             )
-        if n_episodes < 1 or seed < 0:
-            raise ValueError(f"n_episodes is {n_episodes} and seed {seed}; they must be at least 1 and 0")
         if spec.query_alpha is not None:
             raise ValueError(f"query_alpha is {spec.query_alpha}; episodes with a rule have balanced queries (None)")
         for rule in rules:
             if (found := clips.sizes[ATTRIBUTES.index(rule)]) < spec.n_way:
                 raise ValueError(f"n_way is {spec.n_way}, but {rule} has {found} values here")
-        self.clips, self.spec, self.n_episodes, self.seed = clips, spec, n_episodes, seed
-        self.rules, self.mix = tuple(rules), mix
+        super().__init__(spec, n_episodes, seed)
+        self.clips, self.rules, self.mix = clips, tuple(rules), mix
 
-    def __len__(self) -> int:
-        return self.n_episodes
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self[i] for i in range(self.n_episodes))
-
-    @overload
-    def __getitem__(self, i: int) -> Episode: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Episode]: ...
-    def __getitem__(self, i: int | slice) -> Episode | list[Episode]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(self.n_episodes))]
-        if not -self.n_episodes <= i < self.n_episodes:
-            raise IndexError(f"episode {i} of a list of {self.n_episodes}")
-        rng = np.random.default_rng((self.seed, i % self.n_episodes))
+    def draw(self, rng: np.random.Generator) -> Episode:
+        """An episode with a rule of its own."""
         rule = ATTRIBUTES.index(self._rule(rng))
         support, query = self._values(rng, rule)  # (n_way, 3) each
         n_way, k_shot, n_query = self.spec.n_way, self.spec.k_shot, self.spec.n_query
         drawn: set[int] = set()
-        support_clips = [self._draw(rng, values, drawn) for values in support for _ in range(k_shot)]
-        query_clips = [self._draw(rng, values, drawn) for values in query for _ in range(n_query)]
+        support_clips = [self._find_unused(rng, values, drawn) for values in support for _ in range(k_shot)]
+        query_clips = [self._find_unused(rng, values, drawn) for values in query for _ in range(n_query)]
         labels = torch.arange(n_way)
         return Episode(
             support=torch.tensor(support_clips),
@@ -173,7 +156,7 @@ class AttributeEpisodes(Sequence[Episode]):
 
     def rule_of(self, i: int) -> str:
         """The attribute that counts in episode i."""
-        return self._rule(np.random.default_rng((self.seed, i % self.n_episodes)))
+        return self._rule(self.generator(i))
 
     def _rule(self, rng: np.random.Generator) -> str:
         drawn = self.rules[int(rng.integers(len(self.rules)))]
@@ -195,7 +178,7 @@ class AttributeEpisodes(Sequence[Episode]):
                 support[:, attribute] = query[:, attribute] = values[0]
         return support, query
 
-    def _draw(self, rng: np.random.Generator, values: np.ndarray, drawn: set[int]) -> int:
+    def _find_unused(self, rng: np.random.Generator, values: np.ndarray, drawn: set[int]) -> int:
         """A clip with these values that is not in the episode yet."""
         for draw in rng.permutation(self.clips.n_draws).tolist():
             if (clip := self.clips.find(values.tolist(), draw)) not in drawn:

@@ -23,6 +23,7 @@ from taskadapter_lite.episodes import Episode, EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
+from taskadapter_lite.studies.ladder import file_name
 from taskadapter_lite.training.config import TrainConfig
 from taskadapter_lite.training.loop import train
 
@@ -142,8 +143,7 @@ def without_task_attention(model: TaskAdapterViT) -> TaskAdapterViT:
 
 
 def _file(out: Path, rung: TaskRung, budget: TaskBudget, values: str, control: str, seed: int) -> Path:
-    words = f"{rung.name} mix {budget.mix:g} {values} {control} seed {seed}".lower()
-    return out / ("_".join("".join(c if c.isalnum() else " " for c in words.replace("+", "with")).split()) + ".json")
+    return out / f"{file_name(f'{rung.name} mix {budget.mix:g} {values} {control} seed {seed}')}.json"
 
 
 def load_which_attribute(out: Path) -> Iterator[RunResult]:
@@ -157,18 +157,26 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
     """A row for each model, values and control, in percent.
 
     Columns: `accuracy`: mean over seeds; `interval`: half width of the 95% interval over seeds and episodes taken
-    together; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed.
+    together; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed. Queries of a task that
+    are asked alone count as one episode, since they share their support.
     """
     keys = list(dict.fromkeys(_row_key(result) for result in results))
     rows = []
     for key in keys:
         same = [result for result in results if _row_key(result) == key]
+        tasks = [_task_accuracies(result) for result in same]
         means = [100 * fmean(result.accuracies) for result in same]
-        every = [100 * value for result in same for value in result.accuracies]
+        every = [value for run in tasks for value in run]
         half = 1.96 * stdev(every) / len(every) ** 0.5
-        rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(same[0].accuracies)))
+        rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0])))
     columns = ["model", "mix", "values", "control", "accuracy", "interval", "lowest", "highest", "seeds", "episodes"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _task_accuracies(result: RunResult) -> list[float]:
+    """Accuracy of each task in percent."""
+    n = SPEC.n_way * SPEC.n_query if result.metadata["control"] == "one query alone" else 1
+    return [100 * fmean(result.accuracies[i : i + n]) for i in range(0, len(result.accuracies), n)]
 
 
 def _row_key(result: RunResult) -> tuple[str, float, str, str]:

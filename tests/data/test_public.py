@@ -171,19 +171,6 @@ def test_a_split_is_saved_and_read_back(tmp_path):
         load_split(tmp_path / "bad.json")
 
 
-@pytest.fixture
-def files(tmp_path):
-    """Creates empty files: finding does not open them."""
-
-    def create(*paths):
-        for path in paths:
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).touch()
-        return tmp_path
-
-    return create
-
-
 @pytest.mark.parametrize(
     "file, listed, as_listed",
     [

@@ -20,19 +20,6 @@ from taskadapter_lite.widgets.playground import FewShotPlayground
 INPUTS = Path(__file__).parents[3] / "shared" / "inputs"
 
 
-@pytest.fixture
-def files(tmp_path):
-    """Creates empty files: finding does not open them."""
-
-    def create(*paths):
-        for path in paths:
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).touch()
-        return tmp_path
-
-    return create
-
-
 def frames(folder, n=8):
     return [f"{folder}/img_{i:05d}.jpg" for i in range(n)]
 

@@ -40,9 +40,10 @@ def test_a_run_makes_each_file_once_and_a_table_with_a_row_for_each(tmp_path):
     assert len(table) == len(stamps) == 2 + 4  # frozen: unseen and seen; with task attention two controls more
     alone = table[table.control == "one query alone"]
     as_trained = table[(table.control == "as trained") & (table["values"] == "unseen values")]
-    assert alone.episodes.item() == 50
+    assert alone.episodes.item() == 10  # tasks, not queries
     inductive = as_trained[as_trained.model == "+ task, inductive"]
     assert alone.accuracy.item() == pytest.approx(inductive.accuracy.item())  # no query sees another
+    assert alone.interval.item() == pytest.approx(inductive.interval.item())
 
 
 def test_queries_alone_are_the_same_questions():
@@ -64,4 +65,8 @@ def test_without_task_attention_no_clip_sees_another_and_the_model_stays():
     torch.testing.assert_close(together, apart)
     assert (together - before).abs().max() > 0.1
     assert torch.equal(model(clips, 2), before)
-    assert sum(isinstance(module, Adapter) for module in off.modules()) == 6
+    adapters = {name: module for name, module in off.named_modules() if isinstance(module, Adapter)}
+    tokens = torch.rand(3, 128)
+    silent = {name for name, adapter in adapters.items() if not adapter(tokens).any()}
+    assert silent == {name for name in adapters if name.endswith(".task")}
+    assert (len(silent), len(adapters)) == (2, 6)
