@@ -13,6 +13,9 @@ from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
 
+KNOWN = 200  # known clips at most that others are compared with
+FAMILIAR = 0.99  # share of the known clips that count as familiar
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -73,30 +76,28 @@ def predict(
 class Familiarity:
     """How far clips lie from what a frozen model is known to read: 1 - cosine to the nearest known clip.
 
-    A clip is unfamiliar when it lies farther from all known clips than `quantile` of these do from each other. That is
+    A clip is unfamiliar when it lies farther from all known clips than 99% of these do from each other. That is
     a warning about pixels, not a promise: a familiar clip may still show an action that the model can't tell.
 
     Args:
         model: its frozen part describes a clip (tokens averaged over frames and places).
-        clips: known clips, such as the bundled training clips; at least 3.
-        limit: how many of them to use, evenly spread.
-        quantile: share of known clips that count as familiar, in (0, 1].
+        clips: known clips, such as the bundled training clips; at least 3. At most 200 are used, evenly spread.
 
     Raises:
         ValueError: fewer than 3 known clips.
     """
 
-    def __init__(self, model: TaskAdapterViT, clips: LabelledClips, limit: int = 200, quantile: float = 0.99) -> None:
+    def __init__(self, model: TaskAdapterViT, clips: LabelledClips) -> None:
         if len(clips) < 3:
             raise ValueError(f"there are {len(clips)} known clips; familiarity needs at least 3")
-        chosen = torch.linspace(0, len(clips) - 1, min(limit, len(clips))).long().tolist()
+        chosen = torch.linspace(0, len(clips) - 1, min(KNOWN, len(clips))).long().tolist()
         self.model = model
         self.known = torch.cat(
             [self._describe(clips.read_batch(chosen[i : i + 32])) for i in range(0, len(chosen), 32)]
         )
         distances = 1 - self.known @ self.known.T
         distances.fill_diagonal_(float("inf"))
-        self.limit = distances.amin(dim=1).quantile(quantile).item()
+        self.limit = distances.amin(dim=1).quantile(FAMILIAR).item()
 
     def distances(self, clips: Tensor) -> Tensor:
         """(B, T, 3, H, W) clips -> (B,) distances in [0, 2]; above `limit` is unfamiliar."""

@@ -168,23 +168,21 @@ def mark_token(strips: Axes, maps: np.ndarray, token: tuple[int, int]) -> list[A
     return added + [_write_share(strips, token, shares, y) for y, shares in enumerate(maps)]
 
 
-def plot_token_attention(
-    clip: Any, weights: Any, n: int, head: int | None = None, vmax: float | None = None, ax: Axes | None = None
-) -> Axes:
+def plot_token_attention(clip: Any, weights: Any, n: int, head: int | None = None, ax: Axes | None = None) -> Axes:
     """Where one token looks inside its own frame: space attention, a map a frame.
 
     Args:
         clip: (T, 3, H, W), uint8 or float RGB in [0, 1].
         weights: (T, heads, N, N) space attention of this clip in one block.
         n: the token that asks, 0 is the class token; a patch is framed.
-        head: one head; the mean over heads by default. vmax: the share drawn darkest; the largest one by default.
+        head: one head; the mean over heads by default.
 
     Shares of a frame sum to 1 over its patches and the class token, which is not drawn.
     """
     rows = as_array(weights)[:, :, n]  # (T, heads, N)
     maps = token_maps(rows.mean(axis=1) if head is None else rows[:, head])
     ax = ax or plt.subplots(figsize=(1.25 * len(maps), 1.6))[1]
-    draw_strip(ax, lit_frames(clip, maps, vmax or float(maps.max())))
+    draw_strip(ax, lit_frames(clip, maps, float(maps.max())))
     for t in range(len(maps) if n else 0):
         _frame_token(ax, (t, n), maps.shape[1:])
     ax.set_xticks(range(len(maps)))

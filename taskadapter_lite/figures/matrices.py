@@ -94,33 +94,31 @@ def plot_video_matrix(
     labels: Any,
     class_names: Sequence[str],
     n_support: int,
-    head: int | None = None,
-    vmax: float | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Which video attends to which: the share of attention that each row pays to each column, over all patches.
+    """Which video attends to which: the share of its attention that each row pays to each column.
 
     Args:
         weights: (T, N, heads, B, B) task attention of one block.
         labels: (B,) labels in 0..n_way-1; class_names: n_way names.
         n_support: S, the first S of the B videos.
-        head: one head; the mean over heads by default.
-        vmax: the share drawn brightest; the largest one by default.
 
-    A row sums to 100%. Orange frames hold the pairs of one class; pale grey is what the scope forbids. Equal shares are
-    one over the number of videos that the row may see: with few videos all shares are large.
+    Shares are means over patches and heads; a row sums to 100%. Orange frames hold the pairs of one class; pale grey is
+    what the scope forbids. Equal shares are one over the number of videos that the row may see: with few videos all
+    shares are large.
     """
     ax = ax or plt.subplots(figsize=(8.2, 5.6))[1]
-    shares, order = video_matrix(weights, labels, n_support, head)
+    shares, order = video_matrix(weights, labels, n_support)
     labels = as_array(labels)[order]
-    vmax = _draw_shares(ax, shares, labels, n_support, vmax)
+    brightest = float(shares.max())
+    _draw_shares(ax, shares, labels, n_support, brightest)
     names = [f"S{i + 1}" if i < n_support else f"Q{i + 1 - n_support}" for i in range(len(labels))]
     if len(labels) <= 12:
         for (row, column), share in np.ndenumerate(shares):
             if share > 0:
                 ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=9,
-                        color="black" if share > 0.6 * vmax else "white")  # fmt: skip
+                        color="black" if share > 0.6 * brightest else "white")  # fmt: skip
     every = max(1, len(labels) // 15)
     ax.set_xticks(range(0, len(labels), every), names[::every])
     rows = [f"{wrap(class_names[c], 26)}  {name}" for c, name in zip(labels, names, strict=True)]
@@ -133,7 +131,7 @@ def plot_video_matrix(
 
 
 def plot_video_matrices(
-    weights: Mapping[int, Any], labels: Any, n_support: int, vmax: float | None = None, figure: Figure | None = None
+    weights: Mapping[int, Any], labels: Any, n_support: int, figure: Figure | None = None
 ) -> np.ndarray:
     """The video-by-video matrix of every block (rows) and head (columns), on one scale.
 
@@ -141,14 +139,13 @@ def plot_video_matrices(
         weights: block -> (T, N, heads, B, B) task attention.
         labels: (B,) labels in 0..n_way-1.
         n_support: S, the first S of the B videos.
-        vmax: the share drawn brightest; the largest one by default.
 
     Returns:
         Axes (blocks, heads). Above each: the share of the queries' attention to support videos that goes to their own
         class, which is 1 / n_way for equal shares. Order and frames as in `plot_video_matrix`.
     """
     labels, heads = as_array(labels), as_array(next(iter(weights.values()))).shape[2]
-    vmax = vmax or max(as_array(block)[:, 1:].mean(axis=(0, 1)).max() for block in weights.values())
+    brightest = max(as_array(block)[:, 1:].mean(axis=(0, 1)).max() for block in weights.values())
     figure = figure or plt.figure(figsize=(2.3 * heads + 0.8, 2.55 * len(weights) + 0.3))
     axes = figure.subplots(len(weights), heads, squeeze=False)
     height = figure.get_figheight()
@@ -157,7 +154,7 @@ def plot_video_matrices(
         mass = np.nanmean(own_class_mass(recorded, labels, n_support), axis=1) if n_support < len(labels) else None
         for head, ax in enumerate(row):
             shares, order = video_matrix(recorded, labels, n_support, head)
-            _draw_shares(ax, shares, labels[order], n_support, vmax)
+            _draw_shares(ax, shares, labels[order], n_support, brightest)
             ax.set(xticks=[], yticks=[])
             if mass is not None and np.isfinite(mass[head]):
                 ax.set_title(f"own class {mass[head]:.0%}", fontsize=9, fontweight="normal")
@@ -167,10 +164,9 @@ def plot_video_matrices(
     return axes
 
 
-def _draw_shares(ax: Axes, shares: np.ndarray, labels: np.ndarray, n_support: int, vmax: float | None) -> float:
-    vmax = vmax or float(shares.max())
+def _draw_shares(ax: Axes, shares: np.ndarray, labels: np.ndarray, n_support: int, brightest: float) -> None:
     ax.set_facecolor("#E6E6E6")
-    ax.imshow(100 * np.ma.masked_equal(shares, 0), cmap="viridis", vmin=0, vmax=100 * vmax)
+    ax.imshow(100 * np.ma.masked_equal(shares, 0), cmap="viridis", vmin=0, vmax=100 * brightest)
     _grid_lines(ax, len(labels), n_support, "#FFFFFF55")
     part = np.arange(len(labels)) >= n_support
     for rows in (False, True):
@@ -179,7 +175,6 @@ def _draw_shares(ax: Axes, shares: np.ndarray, labels: np.ndarray, n_support: in
                 y, x = (np.flatnonzero((labels == c) & (part == side)) for side in (rows, columns))
                 if len(y) and len(x) and shares[np.ix_(y, x)].any():
                     ax.add_patch(Rectangle((x[0] - 0.5, y[0] - 0.5), len(x), len(y), fill=False, ec=OWN, lw=2))
-    return vmax
 
 
 def plot_confusion(

@@ -171,16 +171,13 @@ def plot_own_class_mass(
     return ax
 
 
-def plot_speedups(
-    names: Sequence[str], ratios: Any, lows: Any, highs: Any, what: str = "training step", ax: Axes | None = None
-) -> Axes:
+def plot_speedups(names: Sequence[str], ratios: Any, lows: Any, highs: Any, ax: Axes | None = None) -> Axes:
     """How many times faster than the first way, after each switch; a bar begins where the one before ended.
 
     Args:
         names: one a way, the published one first.
         ratios: median speed-ups over the rounds, 1 for the first.
         lows, highs: least and largest ratio of the rounds, drawn as whiskers.
-        what: what was timed, for the label.
 
     The axis is logarithmic: equal lengths are equal factors. The gain of a switch depends on those before it; in
     another order the bars would have other lengths. A bar to the left is a switch that costs time on this device.
@@ -196,7 +193,7 @@ def plot_speedups(
         ax.annotate(f"{ratios[y]:.1f} x", (max(highs[y], before), y), (6, 0), textcoords="offset points", va="center")
     ax.set_xscale("log")
     ax.set_yticks(range(len(names)), [plain(name) for name in names])
-    ax.set(ylim=(len(names) - 0.4, -0.6), xlabel=f"speed of a {what} over the published way (times, logarithmic)")
+    ax.set(ylim=(len(names) - 0.4, -0.6), xlabel="speed of a training step over the published way (times, logarithmic)")
     ax.margins(x=0.15)
     ax.tick_params(axis="y", length=0)
     return ax

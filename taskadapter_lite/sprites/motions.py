@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 N_SHAPES, N_TEXTURES, N_COLOURS = 8, 4, 8
+MARGIN = 0.72  # places stay within [-MARGIN, MARGIN]
 _GOLDEN = -7046029254386353131  # 2**64 / golden ratio, as a signed 64-bit integer
 
 
@@ -96,7 +97,6 @@ class Stage:
     Args:
         draws: the clips' random numbers.
         n_frames: F; frame times are i / (F - 1).
-        margin: places stay within [-margin, margin].
         looks: "hue", "shape" and "texture" of the first thing, (B, 1) each, instead of drawn ones; the draws after it
             stay what they are.
 
@@ -105,8 +105,8 @@ class Stage:
         first, second: progress of its first and its second half.
     """
 
-    def __init__(self, draws: Draws, n_frames: int, margin: float = 0.72, looks: dict[str, Tensor] | None = None):
-        self.draws, self.margin, self._looks = draws, margin, looks
+    def __init__(self, draws: Draws, n_frames: int, looks: dict[str, Tensor] | None = None):
+        self.draws, self._looks = draws, looks
         time = torch.linspace(0, 1, n_frames, dtype=torch.float64, device=draws.keys.device)
         start, end = draws.uniform(0, 0.15), draws.uniform(0.85, 1)
         self.u = ramp(time, start, end) ** torch.exp(draws.uniform(-0.17, 0.17))
@@ -153,7 +153,7 @@ class Stage:
     def _start(self, d: float | Tensor) -> Tensor:
         d = torch.as_tensor(d, dtype=torch.float64, device=self.u.device)
         low, high = torch.maximum(-d, torch.zeros_like(d)), torch.minimum(-d, torch.zeros_like(d))
-        return self.draws.uniform(low - self.margin, high + self.margin)
+        return self.draws.uniform(low - MARGIN, high + MARGIN)
 
     def middle(self, reach: float = 0.2) -> tuple[Tensor, Tensor]:
         """A place near the middle of the image."""

@@ -275,8 +275,9 @@ def _distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
     return torch.maximum(0.95 * x.abs() + 0.32 * (-y) - 0.42, y - 0.95).maximum(-y - 0.95)
 
 
-def render_thing(shape: str, texture: str, hue: float, size: int = 64) -> Tensor:
-    """One thing alone on grey, for legends and tests: uint8 (3, size, size)."""
+def render_thing(shape: str, texture: str, hue: float) -> Tensor:
+    """One thing alone on grey, for legends and tests: uint8 (3, 64, 64)."""
+    size = 64
     canvas = torch.full((1, 1, 3, size * size), 200, dtype=torch.uint8)
     look = dict(shape=torch.tensor([[SHAPES.index(shape)]]), texture=torch.tensor([[TEXTURES.index(texture)]]))
     values = dict(saturation=0.9, value=0.95, hue=hue, x=0.0, y=0.0, size=0.7, angle=0.0, opacity=1.0, flatness=1.0)

@@ -249,7 +249,7 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
         result.save(file)
 
 
-def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> list[RunResult]:
+def tune(name: str, budget: Budget, out: Path) -> list[RunResult]:
     """Train the rung `name` with each of its `RATES`, seed 0, and score it on validation classes; kept in `out`."""
     rung = next(rung for rung in RUNGS if rung.name == name)
     clips, training_clips = open_part("val", budget), open_part("train", budget, budget.rendered)
@@ -261,8 +261,8 @@ def tune(name: str, budget: Budget, out: Path, progress: bool = True) -> list[Ru
         if file.exists():
             results.append(RunResult.load(file))
             continue
-        model, training = train_rung(rung, budget, 0, training_clips, rate, progress)
-        result = evaluate(model, clips, episodes, rung.metric, pairs=partners(), name=name, progress=progress)
+        model, training = train_rung(rung, budget, 0, training_clips, rate)
+        result = evaluate(model, clips, episodes, rung.metric, pairs=partners(), name=name)
         result.name = f"{name}, learning rate {rate:g}"
         result.metadata |= {"rung": name, "learning_rate": rate, "training_seconds": round(training.seconds, 1)}
         result.config |= {"training": training.config}

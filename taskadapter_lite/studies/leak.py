@@ -16,11 +16,10 @@ from taskadapter_lite.results import RunResult
 from taskadapter_lite.sprites.render import partners
 
 QUERY_MIXES = ("balanced", "alone", "one class", "skewed")
+ALPHA = 2.0  # concentration of "skewed"
 
 
-def with_query_mix(
-    episodes: Sequence[Episode], labels: Sequence[int], mix: str, seed: int = 0, alpha: float = 2.0
-) -> list[Episode]:
+def with_query_mix(episodes: Sequence[Episode], labels: Sequence[int], mix: str, seed: int = 0) -> list[Episode]:
     """Keep the support of every episode and change which queries are tested together.
 
     Args:
@@ -29,10 +28,9 @@ def with_query_mix(
         mix: `"balanced"`: the episodes as they are, one query of each class, as in the published protocol;
             `"alone"`: the same queries, each in an episode of its own (n_way times as many episodes);
             `"one class"`: a query and n_way - 1 more clips of its class (episode i takes class i mod n_way);
-            `"skewed"`: n_way queries, class shares from a symmetric Dirichlet distribution (Veilleux et al.,
-            "Realistic evaluation of transductive few-shot learning", NeurIPS 2021, use alpha = 2).
+            `"skewed"`: n_way queries, class shares from a symmetric Dirichlet distribution with alpha = 2 (Veilleux et
+            al., "Realistic evaluation of transductive few-shot learning", NeurIPS 2021).
         seed: of what is drawn; 0 or above.
-        alpha: concentration of "skewed", above 0.
 
     Raises:
         ValueError: an unknown mix, episodes that are not balanced, or a class with too few clips.
@@ -53,7 +51,7 @@ def with_query_mix(
         if mix == "one class":
             counts = np.bincount([number % n_way], minlength=n_way) * n_way
         else:
-            counts = rng.multinomial(n_way, rng.dirichlet([alpha] * n_way))
+            counts = rng.multinomial(n_way, rng.dirichlet([ALPHA] * n_way))
         chosen = [_draw(episode, c, n, class_of, rng) for c, n in enumerate(counts)]
         query_labels = torch.from_numpy(np.repeat(np.arange(n_way), counts))
         changed.append(_with_queries(episode, torch.cat(chosen), query_labels))

@@ -24,6 +24,8 @@ from taskadapter_lite.backbone import (
 from taskadapter_lite.sprites.render import SHAPES, TEXTURES, render_images
 
 N_COLOURS, N_COUNTS = 8, 4
+SINES = 0.5  # height of the waves that the position embedding starts from
+DECAY = 1e-4  # of the read-outs
 HELD_OUT = 1_000_003  # seeds from here on are never trained on
 
 
@@ -170,7 +172,7 @@ def build(architecture: str, image_size: int) -> VisionTransformer:
     return vit.requires_grad_(True).train()
 
 
-def start_from_sines(vit: VisionTransformer, scale: float = 0.5) -> None:
+def start_from_sines(vit: VisionTransformer) -> None:
     """Let the position embedding begin as sines and cosines of the patch's place: neighbours start alike."""
     grid, dim = vit.patch_embed.grid_size[0], vit.embed_dim
     axis = (torch.arange(grid) + 0.5) * (2 / grid) - 1
@@ -178,7 +180,7 @@ def start_from_sines(vit: VisionTransformer, scale: float = 0.5) -> None:
     frequencies = math.pi * torch.logspace(-1, math.log2(grid / 2), dim // 4, base=2)
     waves = [f(rearrange(p, "h w -> (h w) 1") * frequencies) for p in (x, y) for f in (torch.sin, torch.cos)]
     with torch.no_grad():
-        vit.get_parameter("pos_embed")[0, 1:] = scale * torch.cat(waves, -1)
+        vit.get_parameter("pos_embed")[0, 1:] = SINES * torch.cat(waves, -1)
 
 
 def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[VisionTransformer, list[dict]]:
@@ -286,7 +288,7 @@ def linear_probes(
     return scores | {"one_thing": {name: round(value[alone].mean().item(), 4) for name, value in values.items()}}
 
 
-def fit_classes(features: Tensor, labels: Tensor, decay: float = 1e-4) -> Tensor:
+def fit_classes(features: Tensor, labels: Tensor) -> Tensor:
     """Multinomial logistic regression by L-BFGS: weights (D + 1, classes), the last row the bias."""
     inputs = F.pad(features, (0, 1), value=1.0)
     weights = torch.zeros(inputs.shape[1], int(labels.max()) + 1, device=features.device, requires_grad=True)
@@ -294,7 +296,7 @@ def fit_classes(features: Tensor, labels: Tensor, decay: float = 1e-4) -> Tensor
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(inputs @ weights, labels) + decay * weights.square().sum()
+        loss = F.cross_entropy(inputs @ weights, labels) + DECAY * weights.square().sum()
         loss.backward()
         return loss
 

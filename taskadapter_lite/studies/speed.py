@@ -209,14 +209,14 @@ def step_memory(way: TimedModel) -> int:
     return total
 
 
-def matmul_seconds(way: TimedModel, repeats: int = 5) -> float:
+def matmul_seconds(way: TimedModel) -> float:
     """Seconds that the matrix products of one training step need at the device's measured rate."""
     with FlopCounterMode(display=False) as counter:
         way.train_step()
     device, dtype = way.workload.device, torch.bfloat16 if way.switches.bf16 else torch.float32
     n = 8192 if torch.device(device).type == "cuda" else 1024
     square = torch.randn(n, n, device=device, dtype=dtype)
-    fastest = min(seconds(lambda: square @ square, device) for _ in range(repeats))
+    fastest = min(seconds(lambda: square @ square, device) for _ in range(5))
     return counter.get_total_flops() * fastest / (2 * n**3)
 
 

@@ -30,6 +30,8 @@ from taskadapter_lite.figures.clips import STYLE
 Draw = Callable[..., Any]  # fills the empty figure that it gets as `figure`
 Mark = Callable[[Any], Sequence[Artist]]  # adds artists to what a Draw returned
 KEPT = 64  # pictures of one widget; moving back to one of them costs nothing
+SCREEN_DPI = 72
+STILL = {"width": 560, "quality": 60}  # pixels and JPEG quality of what stays in the file of a notebook
 WIDE = widgets.Layout(width="450px")
 LABELS = {"description_width": "140px"}
 
@@ -48,14 +50,13 @@ class Drawing:
 
     Args:
         draw: fills the empty figure that it gets as `figure`; what it returns is kept as `axes`.
-        dpi: pixels an inch.
     """
 
-    def __init__(self, draw: Draw, dpi: float = 72) -> None:
+    def __init__(self, draw: Draw) -> None:
         self.canvas = FigureCanvasAgg(Figure())
         with mpl.rc_context(_style()):
             self.axes = draw(figure=self.canvas.figure)
-            self.canvas.figure.set_dpi(dpi)
+            self.canvas.figure.set_dpi(SCREEN_DPI)
             self.canvas.draw()
         self._plain = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
 
@@ -158,12 +159,12 @@ class FigureWidget(widgets.VBox):
         return png_bytes([Drawing(draw).pixels() for draw in self.draws()])
 
 
-def still_copy(png: bytes, width: int = 560, quality: int = 60) -> bytes:
-    """The picture as a small JPEG, at most `width` pixels wide: what stays in the file of a notebook."""
+def still_copy(png: bytes) -> bytes:
+    """The picture as a small JPEG: what stays in the file of a notebook."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.thumbnail((width, picture.height), Image.Resampling.LANCZOS)
+    picture.thumbnail((STILL["width"], picture.height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    picture.save(buffer, "JPEG", quality=STILL["quality"], optimize=True)
     return buffer.getvalue()
 
 

@@ -47,6 +47,7 @@ from taskadapter_lite.widgets.playground import FewShotPlayground
 
 __all__ = ["AlignmentExplorer", "AttentionExplorer", "EpisodeBrowser", "FewShotPlayground"]
 
+N_EPISODES = 100  # that the browser offers of one seed
 KEPT_EPISODES = 16  # of which clips and features are held, so that moving back is fast
 
 
@@ -56,29 +57,28 @@ class EpisodeBrowser(FigureWidget):
     Args:
         clips: where episodes are drawn from.
         max_shot: most shots and most queries a class to offer.
-        n_episodes: how many episodes a seed has.
 
     Where widgets do not run, the notebook shows the episode as a still grid.
     """
 
     pictured = False  # thumbnails play instead
 
-    def __init__(self, clips: LabelledClips, max_shot: int = 5, n_episodes: int = 100) -> None:
-        self.clips, self.n_episodes = clips, n_episodes
+    def __init__(self, clips: LabelledClips, max_shot: int = 5) -> None:
+        self.clips = clips
         self._gifs: dict[int, str] = {}
         n_classes = len(set(clips.labels))
         self.way = slider("classes (way)", range(2, min(10, n_classes) + 1), min(5, n_classes))
         self.shot = slider("clips a class (shot)", range(1, max_shot + 1))
         self.n_query = slider("queries a class", range(1, max_shot + 1))
         self.seed = widgets.BoundedIntText(0, min=0, max=10**6, description="seed", style=LABELS)
-        self.number = slider("episode", range(n_episodes))
+        self.number = slider("episode", range(N_EPISODES))
         super().__init__([[self.way, self.shot], [self.n_query, self.seed], [self.number]])
 
     @property
     def episode(self) -> Episode:
         """The episode that is shown."""
         spec = EpisodeSpec(self.way.value, self.shot.value, self.n_query.value)
-        return EpisodeSampler(self.clips.labels, spec, self.n_episodes, self.seed.value, self.clips.class_names)[
+        return EpisodeSampler(self.clips.labels, spec, N_EPISODES, self.seed.value, self.clips.class_names)[
             self.number.value
         ]
 
@@ -122,7 +122,6 @@ class AttentionExplorer(FigureWidget):
         models: a model, or name -> model (such as trained and untrained), with task attention.
         clips: where the episodes' clips are read.
         episodes: what can be looked at, all of one size.
-        scopes: what can be compared; all by default.
 
     "Beside it" puts a second view, another model or scope, next to the first, on the same scale of colours.
     """
@@ -132,7 +131,6 @@ class AttentionExplorer(FigureWidget):
         models: TaskAdapterViT | Mapping[str, TaskAdapterViT],
         clips: LabelledClips,
         episodes: Sequence[Episode],
-        scopes: Sequence[str] = SCOPES,
     ) -> None:
         self.models = dict(models) if isinstance(models, Mapping) else {"this model": models}
         self.clips, self.episodes = clips, episodes
@@ -142,7 +140,7 @@ class AttentionExplorer(FigureWidget):
         first = next(iter(self.models.values()))
         attention: Any = plain_blocks(first.backbone)[-1].attn
         blocks, heads = [int(block) for block in first.adapted], attention.num_heads
-        scopes = sorted(scopes, key=lambda scope: scope != first.scope)
+        scopes = sorted(SCOPES, key=lambda scope: scope != first.scope)
         views = [(f"{name}, scope {scope}", (name, scope)) for name in self.models for scope in scopes]
         self.view, self.beside = choice("view", views), choice("beside it", [("nothing", ""), *views[1:], views[0]])
         self.number = slider("episode", range(len(episodes)))

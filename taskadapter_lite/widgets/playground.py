@@ -20,6 +20,7 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Familiarity, Prediction, predict
 from taskadapter_lite.widgets.base import LABELS, WIDE, Draw, FigureWidget, choice, sentence, slider, table
 
+MAX_CLASSES = 5
 QUERY_FOLDER = "query"  # beside the folders of the classes
 
 
@@ -33,7 +34,6 @@ class FewShotPlayground(FigureWidget):
         model: a trained model.
         known: clips that its backbone knows how to read; others get a warning. None warns about nothing.
         folder: the folder to offer; read at once if it is given.
-        max_classes: how many classes to offer.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class FewShotPlayground(FigureWidget):
         model: TaskAdapterViT,
         known: LabelledClips | None = None,
         folder: str | Path | None = None,
-        max_classes: int = 5,
     ) -> None:
         self.model = model
         self.familiarity = None if known is None else Familiarity(model, known)
@@ -52,7 +51,7 @@ class FewShotPlayground(FigureWidget):
             widgets.Text(
                 f"class {i + 1}", description=f"class {i + 1}", continuous_update=False, style=LABELS, layout=WIDE
             )
-            for i in range(max_classes)
+            for i in range(MAX_CLASSES)
         ]
         self.uploads = [_upload("its clips") for _ in self.names]
         self.query_upload = _upload("clips to ask about")

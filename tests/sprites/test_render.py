@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taskadapter_lite.sprites.actions import ACTIONS, backwards
-from taskadapter_lite.sprites.motions import Draws, Stage, mix, ramp, there_and_back
+from taskadapter_lite.sprites.motions import MARGIN, Draws, Stage, mix, ramp, there_and_back
 from taskadapter_lite.sprites.render import (
     SHAPES,
     TEXTURES,
@@ -55,8 +55,8 @@ def test_ramp_and_there_and_back_by_hand():
 def test_glide_stays_inside_the_image():
     stage = Stage(Draws(mix(torch.arange(500))), 16)
     thing = stage.glide(stage.thing(), stage.u, 1.3, -0.9)
-    assert thing.x.abs().max() <= stage.margin + 1e-6
-    assert thing.y.abs().max() <= stage.margin + 1e-6
+    assert thing.x.abs().max() <= MARGIN + 1e-6
+    assert thing.y.abs().max() <= MARGIN + 1e-6
     torch.testing.assert_close(thing.x[:, -1] - thing.x[:, 0], torch.full((500,), 1.3).double(), rtol=0, atol=1e-5)
 
 
