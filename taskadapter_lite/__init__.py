@@ -45,7 +45,17 @@ _HOME = {
     ),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
-_PACKAGES = ("attention", "data", "figures", "metrics", "sprites", "studies", "training", "widgets")  # whole modules
+_PACKAGES = (  # whole modules
+    "attention",
+    "course",
+    "data",
+    "figures",
+    "metrics",
+    "sprites",
+    "studies",
+    "training",
+    "widgets",
+)
 __all__ = sorted([*_MODULE, *_PACKAGES])
 
 

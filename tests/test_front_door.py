@@ -24,7 +24,7 @@ NAMES = """
     evaluate PrefixCache predict
     TrainConfig train
 """
-PACKAGES = ["data", "figures", "metrics", "sprites", "studies", "training", "widgets"]
+PACKAGES = ["course", "data", "figures", "metrics", "sprites", "studies", "training", "widgets"]
 
 
 @pytest.mark.parametrize("name", NAMES.split())

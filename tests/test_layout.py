@@ -21,7 +21,7 @@ ORDER = [
     {"model"},
     {"attention", "cache"},
     {"evaluation", "prediction"},
-    {"training", "widgets"},
+    {"training", "widgets", "course"},
     {"studies"},
     {"commands"},
 ]
@@ -54,6 +54,11 @@ def test_every_room_has_its_place():
 def test_imports_point_down_only(path):
     level = next((i for i, rooms in enumerate(ORDER) if room(path) in rooms), 0)
     assert not imports_of(path) - {room(path)} - set().union(*ORDER[: level + 1])
+
+
+def test_only_the_command_line_knows_the_course():
+    users = {room(path) for path in MODULES if "course" in imports_of(path)}
+    assert users <= {"course", "commands"}
 
 
 def test_figures_take_arrays_and_import_nothing_of_ours_but_figures():
