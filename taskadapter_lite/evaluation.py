@@ -18,7 +18,7 @@ from taskadapter_lite.backbone import in_precision
 from taskadapter_lite.cache import FeatureCache, PrefixCache
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, EpisodeList, Episodes, episode_bytes
-from taskadapter_lite.metrics import METRICS, Scorer
+from taskadapter_lite.metrics import METRICS, Scorer, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, environment, peak_memory
 from taskadapter_lite.text import FUSIONS, TextFeatures, fuse_scores, semantic_scores
@@ -61,7 +61,7 @@ def evaluate(
             trained with, where the model knows it (`model.trained_with`), else cosine.
         scope: who attends to whom; None keeps the model's own. The model has its own scope again afterwards.
         aggregation: "prototype" or "per_shot", for metrics given by name; None is that of training where the metric
-            is, else "prototype".
+            is, else the metric's own (see `METRICS`).
         cache: frozen tokens of `clips`, kept from call to call.
         text: features of the class names; the result then holds visual, semantic and fused accuracies side by side
             in `variants`, and the fused ones in `accuracies`. Needs the metric "cosine".
@@ -81,8 +81,7 @@ def evaluate(
         cache, clips = clips, clips.clips
     if cache is not None:
         cache.check_fits(model, clips)
-    metric, aggregation = _as_trained(model, metric, aggregation)
-    metric_name, scorer = _scorer(model, metric, aggregation)
+    metric_name, scorer, aggregation = _scorer(model, metric, aggregation)
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision is {precision!r}, but must be 'fp32' or 'bf16'")
     if fusion not in FUSIONS or (text is not None and metric_name != "cosine"):
@@ -186,25 +185,20 @@ def depends_on_episode(model: TaskAdapterViT) -> bool:
     return model.config["depth"] > 0 and "task" in model.config["axes"]
 
 
-def _as_trained(
+def _scorer(
     model: TaskAdapterViT, metric: str | Scorer | None, aggregation: str | None
-) -> tuple[str | Scorer, str]:
-    """What is not chosen is what the adapters were trained with; an aggregation belongs to its metric."""
-    trained = model.trained_with or {}
-    chosen = trained.get("metric", "cosine") if metric is None else metric
-    same = isinstance(chosen, str) and chosen == trained.get("metric")
-    return chosen, aggregation or (trained.get("aggregation") if same else None) or "prototype"
-
-
-def _scorer(model: TaskAdapterViT, metric: str | Scorer, aggregation: str) -> tuple[str, Scorer]:
-    if not isinstance(metric, str):
+) -> tuple[str, Scorer, str | None]:
+    """Name, scorer and aggregation; what is not chosen is what the adapters were trained with."""
+    if metric is not None and not isinstance(metric, str):
+        if aggregation is not None:
+            raise ValueError(f"aggregation is {aggregation!r}, but a metric given as a scorer has its own: give None")
         function = getattr(metric, "func", metric)  # the scorers of the registry are partial functions
-        return getattr(function, "__name__", type(function).__name__.lower()).removesuffix("_scores"), metric
-    if metric not in METRICS:
-        raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
-    if METRICS[metric].has_parameters:
-        raise ValueError(f"metric {metric!r} has trained parameters: pass the trained module instead of its name")
-    return metric, METRICS[metric].build(model.feature_dim, model.T, aggregation)
+        own = getattr(metric, "keywords", {}).get("aggregation")
+        return getattr(function, "__name__", type(function).__name__.lower()).removesuffix("_scores"), metric, own
+    name, aggregation = scores_of(model.trained_with, metric, aggregation)
+    if METRICS[name].has_parameters:
+        raise ValueError(f"metric {name!r} has trained parameters: pass the trained module instead of its name")
+    return name, METRICS[name].build(model.feature_dim, model.T, aggregation), aggregation
 
 
 def _features(

@@ -2,12 +2,14 @@
 
 Every metric takes support (..., n_way, k_shot, T, D) and query (..., Q, T, D), with any leading batch axes (one an
 episode), and returns float32 scores (..., Q, n_way), higher for more alike. With `aggregation="prototype"` a class is
-the mean of its support clips; with "per_shot" its score is the mean over its clips.
+the mean of its support clips; with "per_shot" its score is the mean over its clips. Means of features are the head of
+prototypical networks and of Task-Adapter, so cosine and Euclid start from them. OTAM and Bi-MHM align two clips, and as
+published they average the distances of a class's clips; a mean of clips has frames that no clip has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -101,13 +103,13 @@ def bimhm_distances(distances: Tensor) -> Tensor:
     return distances.amin(-1).mean(-1) + distances.amin(-2).mean(-1)
 
 
-def otam_scores(support: Tensor, query: Tensor, aggregation: str = "prototype", gamma: float = 0.1) -> Tensor:
-    """Minus the OTAM cost, both directions summed; shapes as in `cosine_scores`."""
+def otam_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot", gamma: float = 0.1) -> Tensor:
+    """Minus the OTAM cost, both directions summed, averaged over shots; shapes as in `cosine_scores`."""
     return -_otam_pair(frame_distances(support, query, aggregation), gamma).mean(-1)
 
 
-def bimhm_scores(support: Tensor, query: Tensor, aggregation: str = "prototype") -> Tensor:
-    """Minus the Bi-MHM distance, in [-4, 0]; shapes as in `cosine_scores`."""
+def bimhm_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot") -> Tensor:
+    """Minus the Bi-MHM distance, in [-4, 0], averaged over shots; shapes as in `cosine_scores`."""
     return -bimhm_distances(frame_distances(support, query, aggregation)).mean(-1)
 
 
@@ -226,29 +228,55 @@ class Metric:
         has_parameters: True where `build` returns a module that has to be trained.
         order_aware: True where scores change when the frames of the support are shuffled.
         build: (dim, T, aggregation) -> scorer(support, query).
+        aggregation: how shots are brought together unless the caller chooses; None where there is no choice.
     """
 
     name: str
     has_parameters: bool
     order_aware: bool
     build: Callable[..., Scorer]
+    aggregation: str | None
 
 
-def _plain(scores: Callable[..., Tensor]) -> Callable[..., Scorer]:
-    return lambda dim, T, aggregation="prototype": partial(scores, aggregation=aggregation)
+def _plain(name: str, order_aware: bool, scores: Callable[..., Tensor], aggregation: str) -> Metric:
+    def build(dim: int, T: int, aggregation: str | None = None) -> Scorer:
+        return partial(scores, aggregation=aggregation or METRICS[name].aggregation)
+
+    return Metric(name, False, order_aware, build, aggregation)
 
 
-def _build_trx(dim: int, T: int, aggregation: str = "prototype") -> TRX:
+def _build_trx(dim: int, T: int, aggregation: str | None = None) -> TRX:
     return TRX(dim, T, tuple(c for c in (2, 3) if c <= T) or (1,))
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("cosine", False, False, _plain(cosine_scores)),
-        Metric("euclidean", False, False, _plain(euclidean_scores)),
-        Metric("otam", False, True, _plain(otam_scores)),
-        Metric("bimhm", False, False, _plain(bimhm_scores)),
-        Metric("trx", True, True, _build_trx),
+        _plain("cosine", False, cosine_scores, "prototype"),
+        _plain("euclidean", False, euclidean_scores, "prototype"),
+        _plain("otam", True, otam_scores, "per_shot"),
+        _plain("bimhm", False, bimhm_scores, "per_shot"),
+        Metric("trx", True, True, _build_trx, None),
     )
 }
+
+
+def scores_of(
+    trained_with: Mapping | None, metric: str | None = None, aggregation: str | None = None
+) -> tuple[str, str | None]:
+    """Metric and aggregation: the caller's choice, else that of training, else cosine and the metric's own.
+
+    An aggregation belongs to its metric: that of training holds only where the metric is that of training.
+
+    Args:
+        trained_with: as `TaskAdapterViT.trained_with`.
+
+    Raises:
+        ValueError: a metric that is not in `METRICS`.
+    """
+    trained = trained_with or {}
+    metric = metric or trained.get("metric", "cosine")
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
+    as_trained = trained.get("aggregation") if metric == trained.get("metric") else None
+    return metric, aggregation or as_trained or METRICS[metric].aggregation

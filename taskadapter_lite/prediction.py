@@ -10,7 +10,7 @@ from torch import Tensor
 
 from taskadapter_lite.attention import record_attention
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.metrics import METRICS
+from taskadapter_lite.metrics import METRICS, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 
 KNOWN = 200  # known clips at most that others are compared with
@@ -41,7 +41,9 @@ class Prediction:
 def predict(
     model: TaskAdapterViT, support: Tensor, support_labels: Tensor, query: Tensor, metric: str = "cosine"
 ) -> Prediction:
-    """Classify queries by the mean features of each class; classes may have different numbers of clips.
+    """Classify queries by the clips of each class, of which classes may have different numbers.
+
+    Shots are brought together as in training where `metric` is that of training, else as is the metric's own.
 
     Args:
         model: trained or not; its scope says whether queries see each other.
@@ -67,9 +69,10 @@ def predict(
     axes = ["task"] if "task" in model.axes and model.depth else []
     with record_attention(model, axes=axes) as record:
         features = model(torch.cat([support, query]).to(device), len(support))
-    shots = features[: len(support)].float()
-    prototypes = torch.stack([shots[support_labels.to(device) == c].mean(0, keepdim=True) for c in range(n_way)])
-    scores = METRICS[metric].build(features.shape[-1], model.T)(prototypes, features[len(support) :])
+    shots, queries = features[: len(support)], features[len(support) :]
+    score = METRICS[metric].build(features.shape[-1], model.T, scores_of(model.trained_with, metric)[1])
+    classes = [shots[support_labels.to(device) == c] for c in range(n_way)]
+    scores = torch.cat([score(clips[None], queries) for clips in classes], dim=1)
     return Prediction(scores, features, record.weights.get("task", {}))
 
 

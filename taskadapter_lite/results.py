@@ -159,13 +159,21 @@ def _rows(results: Sequence[RunResult]) -> dict[str, tuple[list[RunResult], np.n
             runs.append(result)
             accuracies.append(values)
             _refuse_other_episodes(runs[0], result)
-            for what in ("metric", "scope", "spec"):
-                if getattr(runs[0], what) != getattr(result, what):
-                    raise ValueError(
-                        f"two runs are named {result.name!r}, as seeds of one row are, but their {what} differs "
-                        f"({getattr(runs[0], what)}, {getattr(result, what)}): give them names of their own"
-                    )
+            _refuse_other_scores(runs[0], result)
     return {name: (runs, np.array(accuracies)) for name, (runs, accuracies) in rows.items()}
+
+
+def _refuse_other_scores(first: RunResult, second: RunResult) -> None:
+    known = [{key: getattr(run, key) for key in ("metric", "scope", "spec")} for run in (first, second)]
+    if first.spec.get("k_shot") != 1:  # with one shot there is nothing to bring together
+        for scores, run in zip(known, (first, second), strict=True):
+            scores["aggregation"] = run.config.get("aggregation")
+    for what, value in known[0].items():
+        if value != known[1].get(what):
+            raise ValueError(
+                f"two runs are named {second.name!r}, as seeds of one row are, but their {what} differs "
+                f"({value}, {known[1].get(what)}): give them names of their own"
+            )
 
 
 def _refuse_other_episodes(first: RunResult, second: RunResult) -> None:

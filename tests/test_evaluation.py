@@ -15,7 +15,7 @@ from taskadapter_lite.data.datasets import bundled_clips
 from taskadapter_lite.data.labelled import FileClips, LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec, episode_hash
 from taskadapter_lite.evaluation import PrefixCache, evaluate
-from taskadapter_lite.metrics import METRICS, TRX
+from taskadapter_lite.metrics import METRICS, TRX, cosine_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.text import TextFeatures
 
@@ -360,6 +360,15 @@ def test_the_metric_of_training_is_used_unless_another_is_named():
     assert found.accuracies == run(model, episodes=episodes, metric="otam", aggregation="per_shot").accuracies
     assert run(model, episodes=episodes, metric="cosine").config["aggregation"] == "prototype"
     assert run(model, episodes=episodes, aggregation="prototype").config["aggregation"] == "prototype"
+    assert run(model, episodes=episodes, metric="bimhm").config["aggregation"] == "per_shot"
+
+
+def test_a_scorer_brings_its_own_aggregation():
+    for name, own in (("cosine", "prototype"), ("otam", "per_shot")):
+        assert run(metric=METRICS[name].build(16, T)).config["aggregation"] == own
+    assert run(metric=lambda support, query: cosine_scores(support, query)).config["aggregation"] is None
+    with pytest.raises(ValueError, match="a metric given as a scorer has its own"):
+        run(metric=METRICS["otam"].build(16, T), aggregation="prototype")
 
 
 def test_a_cache_of_another_model_or_of_other_clips_is_refused():

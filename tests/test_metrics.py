@@ -18,6 +18,7 @@ from taskadapter_lite.metrics import (
     frame_distances,
     otam_distances,
     otam_scores,
+    scores_of,
     sinusoidal_position,
 )
 
@@ -167,6 +168,36 @@ def test_trx_is_an_explicit_loop():
     torch.testing.assert_close(trx(support, query), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "name, own",
+    [("cosine", "prototype"), ("euclidean", "prototype"), ("otam", "per_shot"), ("bimhm", "per_shot"), ("trx", None)],
+)
+def test_each_metric_has_its_own_way_with_shots(name, own):
+    """Alignments are averaged as distances of clips; features of clips are averaged where time is averaged first."""
+    assert METRICS[name].aggregation == own
+    (support, query), functions = features(), {"cosine": cosine_scores, "euclidean": euclidean_scores}
+    functions |= {"otam": otam_scores, "bimhm": bimhm_scores}
+    if own is not None:
+        chosen = scorer(name, aggregation=own)(support, query)
+        torch.testing.assert_close(functions[name](support, query), chosen)
+        torch.testing.assert_close(scorer(name)(support, query), chosen)
+        other = scorer(name, aggregation={"prototype": "per_shot", "per_shot": "prototype"}[own])(support, query)
+        assert (other - chosen).abs().max() > 1e-3
+
+
+def test_what_is_not_chosen_is_that_of_training_or_the_metrics_own():
+    trained = {"metric": "otam", "aggregation": "prototype", "temperature": 2.0}
+    assert scores_of(None) == ("cosine", "prototype")
+    assert scores_of(None, "bimhm") == ("bimhm", "per_shot")
+    assert scores_of(trained) == ("otam", "prototype")
+    assert scores_of(trained, "otam", "per_shot") == ("otam", "per_shot")
+    assert scores_of(trained, "bimhm") == ("bimhm", "per_shot")
+    assert scores_of(trained, "cosine") == ("cosine", "prototype")
+    assert scores_of({"metric": "trx", "aggregation": None}) == ("trx", None)
+    with pytest.raises(ValueError, match="metric is 'mean'"):
+        scores_of(trained, "mean")
+
+
 # ---- properties of every metric
 
 
@@ -201,7 +232,7 @@ def test_leading_axes_are_episodes(name, aggregation):
 @pytest.mark.parametrize("name", PLAIN)
 def test_per_shot_is_the_mean_over_shots(name):
     support, query = features()
-    each = torch.stack([scorer(name)(support[:, k : k + 1], query) for k in range(2)])
+    each = torch.stack([scorer(name)(support[:, k : k + 1], query) for k in range(2)])  # one shot: no choice
     torch.testing.assert_close(scorer(name, aggregation="per_shot")(support, query), each.mean(0))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_run import ColouredClips, tiny_backbone
 
-from taskadapter_lite.metrics import cosine_scores
+from taskadapter_lite.metrics import cosine_scores, otam_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Familiarity, predict
 
@@ -38,7 +38,19 @@ def test_a_class_with_more_clips_is_their_mean(model, clips):
     one = predict(model, support, torch.tensor([0, 1, 1, 1]), query, metric="cosine").scores[0, 1]
     mean = torch.stack([features[1], features[2], features[3]]).mean(0).mean(0)
     assert one == pytest.approx(torch.cosine_similarity(mean, features[4].mean(0), dim=0).item(), abs=1e-5)
-    assert found.scores.shape == (1, 2)
+    alone = torch.stack([otam_scores(features[k : k + 1, None], features[4:]) for k in (1, 2, 3)])
+    torch.testing.assert_close(found.scores[:, 1:], alone.mean(0))  # OTAM averages the distances of its clips
+
+
+def test_shots_are_brought_together_as_in_training(clips):
+    model = TaskAdapterViT(tiny_backbone(), depth=1, T=3)
+    support, query = clips.read_batch([0, 1, 6, 7]), clips.read_batch([8, 2])
+    scores = {}
+    for trained in (None, "prototype", "per_shot"):
+        model.trained_with = trained and {"metric": "otam", "aggregation": trained, "temperature": 2.0}
+        scores[trained] = predict(model, support, [0, 0, 1, 1], query, metric="otam").scores
+    torch.testing.assert_close(scores[None], scores["per_shot"])
+    assert (scores[None] - scores["prototype"]).abs().max() > 1e-5
 
 
 def test_a_model_without_task_attention_has_no_weights(clips):

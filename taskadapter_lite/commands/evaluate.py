@@ -30,7 +30,7 @@ from taskadapter_lite.episodes import (
     save_episodes,
 )
 from taskadapter_lite.evaluation import PrefixCache, evaluate
-from taskadapter_lite.metrics import AGGREGATIONS, METRICS, Scorer
+from taskadapter_lite.metrics import AGGREGATIONS, METRICS, Scorer, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.sprites.render import ACTIONS
@@ -63,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     episodes.add_argument("--save-episodes", type=Path, help="save the list that was drawn")
     scores = parser.add_argument_group("scores")
     scores.add_argument("--metric", choices=METRICS, help="(default: as trained, else cosine)")
-    scores.add_argument("--aggregation", choices=AGGREGATIONS, help="(default: as trained, else prototype)")
+    scores.add_argument(
+        "--aggregation", choices=AGGREGATIONS, help="of shots (default: as trained, else the metric's own)"
+    )
     scores.add_argument("--scope", choices=SCOPES, help="who attends to whom in task attention (default: as trained)")
     scores.add_argument("--text", type=Path, help="text features of the class names (CLIP), see TextFeatures")
     scores.add_argument("--fusion", default="product", choices=FUSIONS, help="of the scores (default: %(default)s)")
@@ -112,13 +114,11 @@ def run(args: argparse.Namespace) -> int:
 def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]:
     """The model, and the metric: its name, or the trained module from the file of adapters."""
     if args.adapters is None:
-        args.metric, args.aggregation = args.metric or "cosine", args.aggregation or AGGREGATIONS[0]
+        args.metric, args.aggregation = scores_of(None, args.metric, args.aggregation)
         return TaskAdapterViT(open_backbone(args), depth=0, T=args.frames), args.metric
     own_backbone = args.weights is not None or args.random_weights or args.backbone != BUNDLED
     model = load_model(args.adapters, open_backbone(args) if own_backbone else None)
-    trained = model.trained_with or {}
-    args.metric = args.metric or trained.get("metric", "cosine")
-    args.aggregation = args.aggregation or trained.get("aggregation", AGGREGATIONS[0])
+    args.metric, args.aggregation = scores_of(model.trained_with, args.metric, args.aggregation)
     args.frames = model.T
     if not METRICS[args.metric].has_parameters:
         return model, args.metric
@@ -133,7 +133,7 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
 
 def _say_scores(args: argparse.Namespace, trained: dict) -> None:
     """Name the scores that the adapters were trained with, or warn that others were asked for."""
-    words = [", ".join((d["metric"], d.get("aggregation") or AGGREGATIONS[0])) for d in (vars(args), trained)]
+    words = [", ".join(filter(None, (d["metric"], d["aggregation"]))) for d in (vars(args), trained)]
     if words[0] == words[1]:
         print(f"scores as the adapters were trained: {words[0]}")
     else:

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.files import write_whole
-from taskadapter_lite.metrics import AGGREGATIONS
+from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
 
 FORMAT = "taskadapter_lite checkpoint 1"
+OLD_AGGREGATION = "prototype"  # of every metric, when files did not name it
 KEEP_LAST = 2  # training checkpoints that a run's folder keeps
 _CHECKSUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _SHAPED_BY = ("depth", "axes", "ratio", "temporal_embedding")  # must agree; another T is interpolated with a warning
@@ -204,10 +205,10 @@ def _trained_with(tensors: dict[str, Tensor], content: dict) -> dict | None:
     run = content["metadata"].get("run")
     if not isinstance(run, dict) or "metric" not in run:
         return content.get("trained_with")
-    learnt = tensors.get("training.objective.log_temperature")
+    learnt, has_choice = tensors.get("training.objective.log_temperature"), METRICS[run["metric"]].aggregation
     return {
         "metric": run["metric"],
-        "aggregation": run.get("aggregation") or AGGREGATIONS[0],  # older files don't name the only one there was
+        "aggregation": (run.get("aggregation") or OLD_AGGREGATION) if has_choice else None,
         "temperature": run["temperature"] if learnt is None else learnt.exp().item(),
     }
 

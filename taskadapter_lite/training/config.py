@@ -42,7 +42,8 @@ class TrainConfig:
         trainable: "adapters", or "all" for full fine-tuning of the backbone with them.
         metric: a name in `METRICS`; parameters of the metric are trained too.
         aggregation: "prototype" (the mean of a class's support clips is compared) or "per_shot" (each of them is, and
-            the scores are averaged: what is published for OTAM and Bi-MHM); None means "prototype".
+            the scores are averaged); None is the metric's own: "per_shot" for OTAM and Bi-MHM, as published, and
+            "prototype" for cosine and Euclid. Results and checkpoints record what it came to.
         temperature: the scores are multiplied by it before the softmax; `learn_temperature` starts from it.
         fusion: how scores by class names are added where `train` is given `text`, see `fuse_scores`.
         auxiliary_weight: weight of the loss of a linear classifier over the training classes, on the mean over time of
@@ -126,9 +127,9 @@ class TrainConfig:
             )
 
     @property
-    def shot_aggregation(self) -> str:
+    def shot_aggregation(self) -> str | None:
         """How the shots of a class are brought together: `aggregation`, or what None stands for."""
-        return self.aggregation or AGGREGATIONS[0]
+        return self.aggregation or METRICS[self.metric].aggregation
 
     @classmethod
     def recommended(cls, **changes) -> TrainConfig:

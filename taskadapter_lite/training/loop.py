@@ -26,6 +26,7 @@ from taskadapter_lite.results import RunResult, accuracy_interval, environment, 
 from taskadapter_lite.text import TextFeatures
 from taskadapter_lite.training.checkpoints import (
     KEEP_LAST,
+    OLD_AGGREGATION,
     CheckpointError,
     check_writable,
     load_checkpoint,
@@ -264,7 +265,10 @@ class TrainingRun:
         if stored["training_state"] is None or "step" not in stored["training_state"]:
             raise CheckpointError(f"{path} holds adapters but no training state: it can't be resumed")
         for key, value in own.items():
-            if (found := stored["metadata"].get("run", {}).get(key)) != value:
+            found = stored["metadata"].get("run", {}).get(key)
+            if key == "aggregation" and value is not None:
+                found = found or OLD_AGGREGATION
+            if found != value:
                 raise CheckpointError(f"{path} belongs to another run: its {key} is {found!r}, here it is {value!r}")
         state = load_checkpoint(path, self.model)["training_state"]
         for name in SAVED_VALUES:
@@ -278,6 +282,7 @@ class TrainingRun:
         some = [*self.episodes[:8], *self.episodes[-8:]]
         return {
             **{name: value for name, value in self.config.as_dict().items() if name not in MAY_CHANGE},
+            "aggregation": self.config.shot_aggregation,
             "scope": self.model.scope,
             "T": self.model.T,
             "n_steps": self.n_steps,
@@ -322,7 +327,7 @@ class TrainingRun:
             config={
                 "model": self.model.config,
                 "aggregation": self.config.shot_aggregation,
-                "training": self.config.as_dict(),
+                "training": self.config.as_dict() | {"aggregation": self.config.shot_aggregation},
                 "n_steps": self.n_steps,
             },
             history=self.history,

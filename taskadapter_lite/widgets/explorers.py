@@ -277,7 +277,9 @@ class AlignmentExplorer(FigureWidget):
         episode, (support, query) = self.episodes[self.number.value], self._features(self.number.value)
         q, names = self.query.value, names_of(self.clips, episode)
         otam = self.metric.value == "otam"
-        scores = (otam_scores(support, query, gamma=self.gamma.value) if otam else bimhm_scores(support, query))[q]
+        drawn = "prototype"  # the picture aligns the query with the mean of a class's clips, so that is scored
+        scores = otam_scores(support, query, drawn, self.gamma.value) if otam else bimhm_scores(support, query, drawn)
+        scores = scores[q]
         mark = {int(episode.query_labels[q]): "own class", int(scores.argmax()): "predicted"}
         if len(mark) == 1:
             mark = {int(scores.argmax()): "own class, predicted"}

@@ -7,6 +7,9 @@ import pytest
 import torch
 from tiny_run import tiny_backbone, tiny_model
 
+from taskadapter_lite.data.datasets import bundled_clips
+from taskadapter_lite.episodes import load_episodes
+from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.files import data_dir
 from taskadapter_lite.training import checkpoints
 from taskadapter_lite.training.checkpoints import (
@@ -241,6 +244,19 @@ def test_the_bundled_adapters_say_how_they_were_trained():
         "aggregation": "prototype",
         "temperature": pytest.approx(math.exp(0.3850), abs=1e-3),
     }
+
+
+def test_the_bundled_adapters_are_scored_as_recorded_and_one_shot_leaves_no_choice():
+    model, clips = load_model(data_dir() / "task_adapter.safetensors"), bundled_clips("test")
+    found = {}
+    for shots in (1, 5):
+        episodes = load_episodes(data_dir() / "episodes" / f"test_5way_{shots}shot.json", clips)[:2]
+        for aggregation in (None, "prototype", "per_shot"):
+            found[shots, aggregation] = evaluate(model, clips, episodes, aggregation=aggregation, progress=False)
+    assert {run.metric for run in found.values()} == {"otam"}
+    assert {shots: found[shots, None].config["aggregation"] for shots in (1, 5)} == {1: "prototype", 5: "prototype"}
+    assert found[1, None].confusion == found[1, "prototype"].confusion == found[1, "per_shot"].confusion
+    assert found[5, None].confusion == found[5, "prototype"].confusion
 
 
 def test_a_file_of_unknown_adapters_does_not_say_how_they_were_trained(saved):

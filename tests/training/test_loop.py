@@ -14,6 +14,7 @@ from taskadapter_lite.results import RunResult
 from taskadapter_lite.text import TextFeatures
 from taskadapter_lite.training.checkpoints import (
     CheckpointError,
+    load_checkpoint,
     load_model,
     read_checkpoint,
     save_checkpoint,
@@ -238,7 +239,46 @@ def test_shots_are_brought_together_as_the_configuration_says(tmp_path):
         by_hand = -(16 * scores).log_softmax(-1)[torch.arange(6), episodes[0].query_labels].mean()
         assert result.history[0]["loss"] == pytest.approx(by_hand.item(), rel=1e-4)
         assert result.config["aggregation"] == (aggregation or "prototype")
-        assert result.config["training"]["aggregation"] == aggregation
+        assert result.config["training"]["aggregation"] == (aggregation or "prototype")
+
+
+@pytest.mark.parametrize("metric, own", [("otam", "per_shot"), ("bimhm", "per_shot"), ("euclidean", "prototype")])
+def test_the_aggregation_of_a_metric_is_recorded_where_none_was_chosen(tmp_path, metric, own):
+    model, clips = tiny_model(), ColouredClips()
+    config = tiny_config(metric=metric, temperature=2.0, n_steps=2, checkpoint_every=2)
+    result = train(model, clips, tiny_episodes(clips, k_shot=2), config, out=tmp_path, progress=False)
+    assert result.config["aggregation"] == result.config["training"]["aggregation"] == own
+    assert model.trained_with["aggregation"] == own
+    assert load_model(tmp_path / "adapters.safetensors", tiny_model().backbone).trained_with["aggregation"] == own
+    other = dataclasses.replace(config, aggregation={"per_shot": "prototype", "prototype": "per_shot"}[own])
+    with pytest.raises(CheckpointError, match="its aggregation is"):
+        train(
+            tiny_model(),
+            clips,
+            tiny_episodes(clips, k_shot=2),
+            other,
+            out=tmp_path / "other",
+            resume=training_checkpoints(tmp_path)[-1],
+            progress=False,
+        )
+
+
+def test_a_checkpoint_that_names_no_aggregation_goes_on_with_prototypes(tmp_path):
+    clips, episodes = ColouredClips(), tiny_episodes(ColouredClips(), k_shot=2)
+    config = tiny_config(metric="otam", aggregation="prototype", temperature=2.0, n_steps=4, checkpoint_every=2)
+    train(tiny_model(), clips, episodes, config, out=tmp_path, progress=False)
+    newest = training_checkpoints(tmp_path)[-1]
+    model = tiny_model()
+    content = load_checkpoint(newest, model)
+    del content["metadata"]["run"]["aggregation"]
+    old = save_checkpoint(tmp_path / "old.safetensors", model, content["training_state"], content["metadata"])
+    for aggregation in ("prototype", None):
+        changed = dataclasses.replace(config, aggregation=aggregation)
+        if aggregation is None:
+            with pytest.raises(CheckpointError, match="its aggregation is 'prototype', here it is 'per_shot'"):
+                train(tiny_model(), clips, episodes, changed, resume=old, progress=False)
+        else:
+            train(tiny_model(), clips, episodes, changed, resume=old, progress=False)
 
 
 def test_the_model_and_its_file_know_what_they_were_trained_with(tmp_path):
