@@ -1,11 +1,11 @@
-# make demo | test | test-browser | test-browser-all | lab | clean: each makes .venv on first use and installs again only when pyproject.toml changed
+# make demo | test | test-browser | test-browser-all | lessons | lab | clean: each makes .venv on first use and installs again only when pyproject.toml changed
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test test-browser test-browser-all lab clean
+.PHONY: demo test test-browser test-browser-all lessons lab clean
 
 demo: $(STAMP)
 	$(BIN)/python -m taskadapter_lite demo
@@ -16,7 +16,7 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
-		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks/ --ignore=notebooks/assignments/release
+		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks/ --ignore=notebooks/assignments/release --ignore=notebooks/student
 
 # test-browser drives the lessons with widgets, test-browser-all every lesson
 test-browser test-browser-all: $(STAMP)
@@ -24,8 +24,12 @@ test-browser test-browser-all: $(STAMP)
 	command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -y -q chromium; } || true
 	$(BIN)/python -m pytest -q -rs -m $(if $(filter %-all,$@),browser,"browser and not slow") tests/browser
 
-lab: $(STAMP)
-	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/00_start_here.ipynb
+# a student's copies of the lessons; copies that are there already stay as they are
+lessons: $(STAMP)
+	$(BIN)/python -m taskadapter_lite lessons notebooks/student
+
+lab: lessons
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/student/00_start_here.ipynb
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -17,6 +17,7 @@ def own_progress(tmp_path, monkeypatch):
 
 @pytest.fixture
 def doubling(monkeypatch):
+    exercises()  # loads every lesson into the registry before it is copied
     monkeypatch.setattr("taskadapter_lite.course.exercises._EXERCISES", _EXERCISES | {})
 
     @exercise("double", lesson="00")
