@@ -34,6 +34,7 @@ lab: lessons
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[lab,test]'
+	$(BIN)/jupyter labextension disable "@jupyterlab/apputils-extension:announcements"  # asks about news over every page
 	touch $(STAMP)
 
 clean:

@@ -41,7 +41,8 @@ def lab(tmp_path_factory):
     """Address of a JupyterLab whose folder is `lab.folder`."""
     home = tmp_path_factory.mktemp("lab")
     folder = home / "notebooks"
-    shutil.copytree(ROOT / "notebooks", folder, ignore=shutil.ignore_patterns("release", "student", ".ipynb_checkpoints"))
+    left_out = shutil.ignore_patterns("release", "student", ".ipynb_checkpoints")
+    shutil.copytree(ROOT / "notebooks", folder, ignore=left_out)
     for name, values in SETTINGS.items():
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)

@@ -13,6 +13,8 @@ import pytest
 from conftest import ROOT, SECONDS, stop
 from subject import press_all
 
+from taskadapter_lite.course.copies import write_copies
+
 pytestmark = pytest.mark.browser
 NOTEBOOKS = ["02_episodes", "03_prototypes_and_metrics", "08_seeing_attention", "10_your_own_videos"]
 OTHERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb") if path.stem not in NOTEBOOKS)
@@ -59,16 +61,18 @@ def test_lesson_runs_without_an_error(open_notebook, name):
     notebook.shot()
 
 
-def test_make_lab_opens_the_first_lesson(chromium, tmp_path):
+def test_make_lab_opens_the_first_lesson_and_asks_nothing(chromium, tmp_path):
     """What the Makefile starts asks the desktop's browser for a page; a script notes which, and Chromium opens it."""
     (line,) = re.findall(r"^\t\$\(BIN\)/jupyter (lab .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    write_copies(tmp_path / "notebooks" / "student")
     note, asked = tmp_path / "note.sh", tmp_path / "asked"
     note.write_text(f'#!/bin/sh\necho "$1" > {asked}\n')
     note.chmod(0o755)
     command = [sys.executable, "-m", "jupyter", *shlex.split(line), "--allow-root", "--port=0"]
     with (tmp_path / "log").open("w") as log:
-        variables = os.environ | {"BROWSER": f"{note} %s", "JUPYTER_RUNTIME_DIR": str(tmp_path)}
-        process = subprocess.Popen(command, cwd=ROOT, env=variables, stderr=log, stdout=log, start_new_session=True)
+        places = {"PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": str(tmp_path)}
+        variables = os.environ | places | {"BROWSER": f"{note} %s"}
+        process = subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=log, stdout=log, start_new_session=True)
     try:
         end = time.monotonic() + SECONDS
         while not (asked.exists() and asked.read_text()) and time.monotonic() < end and process.poll() is None:
@@ -79,6 +83,8 @@ def test_make_lab_opens_the_first_lesson(chromium, tmp_path):
         title = page.locator(".jp-NotebookPanel h1").first
         title.wait_for(timeout=1000 * SECONDS)
         assert title.inner_text().startswith("00")
+        page.wait_for_timeout(8000)  # the question about news came within seconds
+        assert page.get_by_text("Jupyter news").count() == 0
         page.close()
     finally:
         stop(process)
