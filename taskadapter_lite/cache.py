@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.episodes import Episode
 from taskadapter_lite.files import write_json
 from taskadapter_lite.model import TaskAdapterViT
 
@@ -90,6 +91,10 @@ class PrefixCache:
         if found.device != self._device and self._device.type == "cuda":
             found = found.pin_memory()  # lets the copy run beside what the device still computes
         return found.to(self._device, non_blocking=True).float()
+
+    def episode_tokens(self, episodes: Sequence[Episode]) -> Tensor:
+        """(E, B, T, N, D) tokens of E episodes of equal shape, the support first: what `model.adapt` takes."""
+        return self.tokens(torch.cat([e.clips for e in episodes])).unflatten(0, (len(episodes), -1))
 
     def check_fits(self, model: TaskAdapterViT, clips: LabelledClips) -> None:
         """Refuse tokens that `model.prefix` would not give of `clips`.

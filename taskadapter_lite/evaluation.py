@@ -216,10 +216,8 @@ def _features(
     cache = cache or PrefixCache(model, clips, workers=workers)
 
     def adapted(episodes: list[Episode]) -> Tensor:
-        tokens = cache.tokens(torch.cat([e.clips for e in episodes]))
-        tokens = rearrange(tokens, "(e b) t n d -> e b t n d", e=len(episodes))
         with in_precision(model.backbone, precision):
-            return model.adapt(tokens, len(episodes[0].support))
+            return model.adapt(cache.episode_tokens(episodes), len(episodes[0].support))
 
     return adapted
 

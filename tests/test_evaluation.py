@@ -267,6 +267,14 @@ def test_what_a_caller_gets_wrong_is_refused():
 # ---- PrefixCache
 
 
+def test_tokens_of_episodes_are_those_of_their_clips_support_first():
+    cache, episodes = PrefixCache(make_model(), ToyClips()), draw(3)[:]
+    tokens = cache.episode_tokens(episodes)
+    assert tokens.shape[:3] == (3, 3 + 6, T)
+    for found, episode in zip(tokens, episodes, strict=True):
+        assert torch.equal(found, cache.tokens(torch.cat([episode.support, episode.query])))
+
+
 def test_cached_tokens_are_the_computed_ones():
     model, clips = make_model(), ToyClips()
     cache = PrefixCache(model, clips, views=2, batch_size=4)

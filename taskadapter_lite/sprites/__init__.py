@@ -13,6 +13,7 @@ from taskadapter_lite.sprites.render import (
     partners,
     render_clips,
     render_images,
+    render_portraits,
     render_thing,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "partners",
     "render_clips",
     "render_images",
+    "render_portraits",
     "render_thing",
     "slug",
     "write_mp4",

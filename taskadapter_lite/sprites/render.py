@@ -12,7 +12,17 @@ from torch import Tensor
 from taskadapter_lite.sprites.actions import ACTIONS
 from taskadapter_lite.sprites.motions import _GOLDEN, Draws, Stage, Thing, mix
 
-__all__ = ["ACTIONS", "LEVELS", "SHAPES", "TEXTURES", "partners", "render_clips", "render_images", "render_thing"]
+__all__ = [
+    "ACTIONS",
+    "LEVELS",
+    "SHAPES",
+    "TEXTURES",
+    "partners",
+    "render_clips",
+    "render_images",
+    "render_portraits",
+    "render_thing",
+]
 
 SHAPES = ("arrow", "crescent", "half disc", "L", "T", "drop", "notched disc", "wedge")
 TEXTURES = ("plain", "stripes", "checks", "shaded")
@@ -153,6 +163,30 @@ def render_images(
         images.append(canvas.view(-1, 3, size, size))
         labels.append(_labels(things, count))
     return torch.cat(images), {key: torch.cat([part[key] for part in labels]) for key in labels[0]}
+
+
+def render_portraits(
+    indices: Sequence[int] | Tensor, looks: dict[str, Tensor], seed: int = 0, size: int = 64
+) -> Tensor:
+    """One large thing near the middle of a grey ground: the plainest picture of a look.
+
+    Args:
+        indices: picture numbers, B of them; place, size and angle depend on (seed, number) alone.
+        looks: "hue" (B,) in turns, "shape" and "texture" (B,) int64 numbers in `SHAPES` and `TEXTURES`.
+        seed: a non-negative integer.
+        size: height and width in pixels.
+
+    Returns:
+        uint8 (B, 3, size, size), RGB.
+    """
+    indices = torch.as_tensor(indices, dtype=torch.int64)
+    draws = Draws(clip_keys("portrait", indices, seed))
+    own = {key: values[:, None] for key, values in looks.items()}
+    x, y, angle = (draws.uniform(-bound, bound) for bound in (0.1, 0.1, 0.3))
+    thing = Stage(draws, 2, looks=own).thing(0.45, 0.6)
+    canvas = torch.full((len(indices), 1, 3, size * size), 200, dtype=torch.uint8)
+    _paint(canvas, thing.copy(x=x, y=y, angle=angle), size)
+    return canvas.view(-1, 3, size, size)
 
 
 def _still_thing(stage: Stage, i: int, count: Tensor) -> Thing:

@@ -1,12 +1,18 @@
 """data/which_attribute.py: a rule for each episode, nothing else to go by, and no value shared between parts."""
 
+import re
 from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from taskadapter_lite.data.which_attribute import ATTRIBUTES, AttributeClips, AttributeEpisodes
+from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.data.which_attribute import ATTRIBUTES, AttributeClips, AttributeEpisodes, AttributePortraits
 from taskadapter_lite.episodes import EpisodeSpec
+from taskadapter_lite.metrics import cosine_scores
+from taskadapter_lite.model import TaskAdapterViT
 
 SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=1)
 
@@ -104,6 +110,58 @@ def test_a_clip_shows_its_values_and_depends_on_its_number_alone(clips):
     )
     assert red > green > 0
     assert red > blue  # hue 0.048 of a turn: orange
+
+
+def test_query_and_support_never_share_a_clip(two_rules):
+    for episode in two_rules:
+        assert not set(episode.support.tolist()) & set(episode.query.tolist())
+
+
+def test_a_portrait_shows_its_values_alone_and_depends_on_its_number():
+    pool = AttributePortraits("test", n_draws=2)
+    assert pool.sizes == (1, 14, 8)
+    assert len(pool) == 224
+    i = pool.find([0, 3, 5], 1)
+    assert torch.equal(pool[i], pool.read_batch([0, i, 7])[1])
+    assert torch.equal(pool[i], pool.read(i, view=4))
+    assert pool[i].shape == (1, 3, 64, 64)
+    assert (pool[i][0, :, 0] == 200).all()  # nothing but the thing on grey
+    assert not torch.equal(pool[i], pool[i - 1])  # another draw of the same values
+    covered = (pool[i][0] != 200).any(0).float().mean()
+    assert 0.05 < covered < 0.6
+    same_hue, other_hue = pool[pool.find([0, 3, 6], 0)], pool[pool.find([0, 10, 5], 0)]
+
+    def share(clip):  # of the colour, where the thing is
+        thing = clip[0].float()[:, (clip[0] != 200).any(0)].sum(1)
+        return thing / thing.sum()
+
+    assert (share(pool[i]) - share(same_hue)).abs().max() < 0.1 < (share(pool[i]) - share(other_hue)).abs().max()
+    assert pool.fingerprint != AttributeClips("test", 2, 1, 1).fingerprint
+
+
+def test_the_recipe_of_the_docstring_learns():
+    """Its own lines, with a few steps on two rules that a fixed metric can't do both."""
+    (text,) = re.findall(r"::\n\n(.*?)\n\n", AttributePortraits.__doc__, re.DOTALL)
+    torch.manual_seed(0)
+    model = TaskAdapterViT(load_backbone(), 2, T=1, axes=("space", "task", "joint"))
+    optimiser = torch.optim.AdamW(model.trainable_parameters(), 3e-3)
+    losses = []
+
+    class Recorder:
+        def __getattr__(self, name):
+            return getattr(F, name)
+
+        def cross_entropy(self, *args):
+            loss = F.cross_entropy(*args)
+            losses.append(loss.item())
+            return loss
+
+    names = {"model": model, "optimiser": optimiser, "F": Recorder(), "torch": torch, "PrefixCache": PrefixCache}
+    names |= {"AttributePortraits": AttributePortraits, "AttributeEpisodes": AttributeEpisodes}
+    names |= {"EpisodeSpec": EpisodeSpec, "cosine_scores": cosine_scores}
+    exec(re.sub(r"^        ", "", text, flags=re.MULTILINE).replace("750", "25"), names)
+    assert len(losses) == 25
+    assert sum(losses[-5:]) < sum(losses[:5]) - 0.5
 
 
 def test_what_cannot_be_is_refused(clips):
