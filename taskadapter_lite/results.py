@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,6 +29,7 @@ __all__ = [
     "environment",
     "markdown_table",
     "peak_memory",
+    "t_factor",
     "text_interval",
 ]
 
@@ -90,20 +92,22 @@ class RunResult:
 
     @property
     def pair_accuracy(self) -> tuple[float, float] | None:
-        """Share of right answers among those that name a query's class or its reversed partner, and its binomial 95%
-        half width (as if queries were independent); 0.5 is a coin, None means no such answer."""
-        right, n = self.pairs.get("right", 0), self.pairs.get("right", 0) + self.pairs.get("partner", 0)
-        return (right / n, 1.96 * math.sqrt(right * (n - right) / n**3)) if n else None
+        """Share of right answers among those that name a query's class or its reversed partner, and its 95% half
+        width (as if queries were independent); 0.5 is a coin, None means no such answer."""
+        right, partner = self.pairs.get("right", 0), self.pairs.get("partner", 0)
+        return accuracy_interval([1.0] * right + [0.0] * partner) if right + partner else None
 
     def summary(self) -> str:
-        """One line: mean and interval of each score, number of episodes, metric and scope."""
+        """One line: mean and interval of each score, number of episodes and of tested classes, metric and scope."""
         cut = " (interrupted)" if self.interrupted else ""
         if not self.accuracies:
             return f"{self.name}: not evaluated, {len(self.history)} rows of history{cut}"
         scores = self.variants or {"": self.accuracies}
         means = ", ".join(f"{name} {text_interval(values)} %".strip() for name, values in scores.items())
+        n_classes = sum(map(any, self.confusion))
+        classes = f" of {n_classes} classes" if n_classes else ""
         return (
-            f"{self.name}: {means} on {len(self.accuracies):,} episodes{cut}, "
+            f"{self.name}: {means} on {len(self.accuracies):,} episodes{classes}{cut}, "
             f"metric {self.metric or 'none'}, scope {self.scope or 'none'}"
         )
 
@@ -133,8 +137,8 @@ def comparison_table(results: Sequence[RunResult], baseline: str | None = None) 
 
     Runs of one name are training seeds: `mean` and `ci95` are those of the per-episode mean over seeds, and
     `seed_sd` is the standard deviation of the seeds' own means. `class_low` and `class_high` bound the mean class
-    accuracy for other classes (see `class_interval`). `difference` and `difference_ci95` compare with the baseline
-    episode by episode, which is sharper than comparing two intervals.
+    accuracy for other classes, of which there were `classes` (see `class_interval`). `difference` and
+    `difference_ci95` compare with the baseline episode by episode, which is sharper than comparing two intervals.
 
     Args:
         results: evaluations.
@@ -192,8 +196,9 @@ def _table_row(name: str, runs: list[RunResult], accuracies: np.ndarray, baselin
     row |= {"seeds": len(runs), "mean": 100 * mean, "ci95": 100 * half_width}
     row["seed_sd"] = 100 * accuracies.mean(1).std(ddof=1) if len(runs) > 1 else math.nan
     if first.confusion and not first.variants:
-        low, high = class_interval(np.sum([run.confusion for run in runs], axis=0).tolist())
-        row |= {"class_low": 100 * low, "class_high": 100 * high}
+        confusion = np.sum([run.confusion for run in runs], axis=0)
+        low, high = class_interval(confusion.tolist())
+        row |= {"classes": int(confusion.any(1).sum()), "class_low": 100 * low, "class_high": 100 * high}
     if baseline is not None:
         _refuse_other_episodes(baseline[0][0], first)
         mean, half_width = accuracy_interval(per_episode - baseline[1].mean(0))
@@ -216,11 +221,12 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 
 def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95% interval: 1.96 s / sqrt(n), s with n - 1 in the denominator.
+    """Mean and half width of its 95% interval: t s / sqrt(n), s with n - 1 in the denominator, t from `t_factor`.
 
     The interval covers which episodes were drawn from these clips and classes. It covers neither other training
     seeds nor other classes (see `comparison_table` and `class_interval`), and shrinks with every further episode
-    although the clips stay the same.
+    although the clips stay the same. With fewer than 20 episodes it supposes that accuracies are spread evenly around
+    their mean: near 0 or 1 they are not, and it then covers less (90% of the time for 5 episodes around 0.9).
 
     Args:
         accuracies: one number an episode, in 0..1.
@@ -231,30 +237,41 @@ def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float]:
     values = np.asarray(accuracies, dtype=np.float64)
     if values.size == 0:
         raise ValueError("no accuracies: an interval needs at least one episode")
-    half_width = 1.96 * values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else math.inf
+    half_width = t_factor(values.size) * values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else math.inf
     return float(values.mean()), float(half_width)
 
 
-def class_interval(confusion: Sequence[Sequence[int]], n_draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95% interval of the mean class accuracy if the test classes had been others: a bootstrap over classes.
+@lru_cache(maxsize=4096)
+def t_factor(n: int) -> float:
+    """How many standard errors the 95% interval of a mean of n values reaches: Student's t with n - 1 degrees.
 
-    Whole classes are drawn with replacement; their accuracies are kept, as if they didn't depend on which other
-    classes they met.
+    12.7 for 2 values, 2.78 for 5, 2.09 for 20, 1.98 for 100; 1.96, that of the bell curve, for very many. The mass of
+    t = sqrt(n - 1) tan(angle) grows as cos(angle)^(n - 2); the angle that holds 95% of it is read from the sum.
+    """
+    angle = np.linspace(0, min(np.pi / 2, 40 / math.sqrt(n)), 20_001)  # beyond lies less than 1e-9 of the mass
+    density = np.cos(angle) ** (n - 2)
+    mass = np.append(0, np.cumsum(density[1:] + density[:-1]))
+    return math.sqrt(n - 1) * math.tan(np.interp(0.95 * mass[-1], mass, angle))
+
+
+def class_interval(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """95% interval of the mean class accuracy if the test classes had been others: Student's t over classes.
+
+    Each class counts as one value, as if its accuracy didn't depend on which other classes it met. What
+    `accuracy_interval` supposes of few episodes, this supposes of few classes.
 
     Args:
         confusion: counts [true class][predicted class]; rows without a query are left out.
 
     Returns:
-        (lower end, upper end): percentiles 2.5 and 97.5.
+        (lower end, upper end), within 0 and 1; a single class says nothing of others: (0, 1).
     """
     counts = np.asarray(confusion, dtype=np.float64)
     totals = counts.sum(1)
     if not totals.any():
-        raise ValueError("the confusion matrix is empty: a bootstrap over classes needs queries")
-    accuracy = (counts.diagonal()[totals > 0]) / totals[totals > 0]
-    draws = np.random.default_rng(seed).choice(accuracy, (n_draws, accuracy.size))
-    low, high = np.percentile(draws.mean(1), [2.5, 97.5])
-    return float(low), float(high)
+        raise ValueError("the confusion matrix is empty: an interval over classes needs queries")
+    mean, half_width = accuracy_interval((counts.diagonal()[totals > 0] / totals[totals > 0]).tolist())
+    return max(0.0, mean - half_width), min(1.0, mean + half_width)
 
 
 def text_interval(accuracies: Sequence[float]) -> str:

@@ -18,6 +18,7 @@ from taskadapter_lite.results import (
     environment,
     markdown_table,
     peak_memory,
+    t_factor,
     text_interval,
 )
 
@@ -27,23 +28,61 @@ def result(name="run", accuracies=(0.4, 0.6, 0.8, 0.6), **more):
     return RunResult(name, accuracies=list(accuracies), **{**known, **more})
 
 
+def as_squares(right, n):
+    """(sets, classes) counts of right answers -> confusion matrices, all mistakes in the next class."""
+    n_classes = right.shape[1]
+    squares = np.zeros((len(right), n_classes, n_classes), int)
+    places = np.arange(n_classes)
+    squares[:, places, places], squares[:, places, (places + 1) % n_classes] = right, n - right
+    return squares
+
+
 # ---- intervals
 
 
 def test_interval_by_hand():
-    """0.4, 0.6, 0.8, 0.6: mean 0.6, squared deviations 0.08 / 3, s = 0.1633, 1.96 s / 2 = 0.1600."""
+    """0.4, 0.6, 0.8, 0.6: mean 0.6, squared deviations 0.08 / 3, s = 0.1633; t of 3 degrees is 3.182, 3.182 s / 2."""
     mean, half_width = accuracy_interval([0.4, 0.6, 0.8, 0.6])
     assert mean == pytest.approx(0.6)
-    assert half_width == pytest.approx(1.96 * math.sqrt(0.08 / 3) / 2)
-    assert text_interval([0.4, 0.6, 0.8, 0.6]) == "60.0 +- 16.0"
+    assert half_width == pytest.approx(3.1824 * math.sqrt(0.08 / 3) / 2, rel=1e-4)
+    assert text_interval([0.4, 0.6, 0.8, 0.6]) == "60.0 +- 26.0"
 
 
-def test_the_interval_covers_the_truth_19_times_in_20():
-    """5 queries an episode, each right with 0.7; 2,000 lists of 200 episodes. The true share is 95%, +- 0.5."""
-    rng = np.random.default_rng(0)
-    intervals = [accuracy_interval(rng.binomial(5, 0.7, 200) / 5) for _ in range(2000)]
-    covered = np.mean([abs(mean - 0.7) <= half_width for mean, half_width in intervals])
-    assert covered == pytest.approx(0.95, abs=0.015)
+@pytest.mark.parametrize(
+    "n, printed",
+    [(2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776), (10, 2.262), (20, 2.093), (31, 2.042), (121, 1.980)],
+)
+def test_the_factor_is_that_of_printed_tables(n, printed):
+    assert t_factor(n) == pytest.approx(printed, abs=6e-4)
+    assert t_factor(10**6) == pytest.approx(1.95996, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [5, 10, 20, 200])
+@pytest.mark.parametrize("p", [0.5, 0.7])
+@pytest.mark.parametrize("n_queries", [5, 25])
+def test_the_interval_over_episodes_covers_the_truth_19_times_in_20(n, p, n_queries):
+    """Each query right with a chance that differs between episodes, p on average; 3,000 lists of n episodes."""
+    rng = np.random.default_rng(n)
+    lists = rng.binomial(n_queries, rng.beta(16 * p, 16 * (1 - p), (3000, n))) / n_queries
+    covered = np.mean([abs(mean - p) <= half_width for mean, half_width in map(accuracy_interval, lists)])
+    assert 0.93 <= covered <= 0.97
+
+
+@pytest.mark.parametrize("n_classes", [5, 10, 24])
+@pytest.mark.parametrize("p", [0.5, 0.6])
+def test_the_interval_over_classes_covers_the_truth_19_times_in_20(n_classes, p):
+    """Classes of other accuracies, p on average over all classes there are; 40 queries each, 3,000 sets of classes."""
+    rng = np.random.default_rng(n_classes)
+    right = rng.binomial(40, rng.beta(8 * p, 8 * (1 - p), (3000, n_classes)))
+    found = [class_interval(confusion) for confusion in as_squares(right, 40)]
+    covered = np.mean([low <= p <= high for low, high in found])
+    assert 0.93 <= covered <= 0.97
+
+
+def test_the_interval_covers_less_where_accuracies_are_skewed_as_its_docstring_says():
+    lists = np.random.default_rng(0).binomial(5, 0.9, (3000, 5)) / 5
+    covered = np.mean([abs(mean - 0.9) <= half_width for mean, half_width in map(accuracy_interval, lists)])
+    assert 0.88 <= covered <= 0.93
 
 
 def test_one_episode_says_nothing_about_spread():
@@ -52,24 +91,26 @@ def test_one_episode_says_nothing_about_spread():
         accuracy_interval([])
 
 
-def test_bootstrap_over_classes():
-    """Class accuracies 1 and 0 (3 of 3, 0 of 2): draws have means 0, 0.5 or 1. The third had no query."""
-    assert class_interval([[3, 0, 0], [2, 0, 0], [0, 0, 0]]) == (0.0, 1.0)
+def test_the_interval_over_classes_by_hand():
+    """Class accuracies 0.5, 0.7, 0.6, and a class without a query: mean 0.6, s = 0.1, t of 2 degrees is 4.303."""
+    confusion = [[5, 5, 0, 0], [3, 7, 0, 0], [2, 2, 6, 0], [0, 0, 0, 0]]
+    half_width = 4.3027 * 0.1 / math.sqrt(3)
+    assert class_interval(confusion) == pytest.approx((0.6 - half_width, 0.6 + half_width), abs=1e-4)
+    assert class_interval([[3, 0, 0], [2, 0, 0], [0, 0, 0]]) == (0.0, 1.0)  # two classes, 1 and 0: anything
     assert class_interval([[4, 4], [2, 2]]) == (0.5, 0.5)
-    many = np.diag([30] * 24) + 10
-    assert class_interval(many) == class_interval(many)  # a fixed seed
+    assert class_interval([[3, 1], [0, 0]]) == (0.0, 1.0)  # one class says nothing of others
     with pytest.raises(ValueError, match="confusion matrix is empty"):
         class_interval([[0, 0], [0, 0]])
 
 
-def test_bootstrap_has_the_width_of_the_spread_between_classes():
-    """100 classes whose accuracies have deviation s: the interval is 2 x 1.96 x s / 10 wide."""
+def test_the_interval_over_classes_has_the_width_of_their_spread():
+    """100 classes whose accuracies have deviation s: the interval is 2 x 1.98 x s / 10 wide."""
     right = np.random.default_rng(1).integers(0, 101, 100)
     confusion = np.zeros((100, 100), int)
     confusion[np.arange(100), np.arange(100)] = right
     confusion[np.arange(100), (np.arange(100) + 1) % 100] = 100 - right
     low, high = class_interval(confusion)
-    assert high - low == pytest.approx(2 * 1.96 * (right / 100).std() / 10, rel=0.1)
+    assert high - low == pytest.approx(2 * 1.9842 * (right / 100).std(ddof=1) / 10, rel=1e-4)
 
 
 # ---- one result
@@ -119,9 +160,11 @@ def test_an_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_a_summary_never_lacks_an_interval():
-    assert result().summary() == "run: 60.0 +- 16.0 % on 4 episodes, metric cosine, scope inductive"
+    assert result().summary() == "run: 60.0 +- 26.0 % on 4 episodes, metric cosine, scope inductive"
+    counted = result(class_names=["a", "b", "c"], confusion=[[3, 0, 1], [0, 2, 0], [0, 0, 0]]).summary()
+    assert counted == "run: 60.0 +- 26.0 % on 4 episodes of 2 classes, metric cosine, scope inductive"
     both = result(variants={"visual": [0.4, 0.6], "fused": [0.5, 0.5]}).summary()
-    assert "visual 50.0 +- 19.6 %, fused 50.0 +- 0.0 %" in both
+    assert "visual 50.0 +- 127.1 %, fused 50.0 +- 0.0 %" in both
     assert RunResult("t", history=[{}]).summary() == "t: not evaluated, 1 rows of history"
 
 
@@ -132,7 +175,7 @@ def test_class_and_pair_accuracy_by_hand():
         confusion=[[3, 0, 1], [0, 2, 0], [0, 0, 0]],
         pairs={"right": 3, "partner": 1, "total": 6},
     )
-    assert found.pair_accuracy == (0.75, pytest.approx(1.96 * math.sqrt(0.75 * 0.25 / 4)))
+    assert found.pair_accuracy == (0.75, pytest.approx(3.1824 * 0.5 / 2, rel=1e-4))  # 1, 1, 1, 0: s = 0.5
     assert result().pair_accuracy is None
 
 
@@ -169,9 +212,9 @@ def test_the_environment_is_complete():
 
 
 def test_paired_differences_are_sharper_than_two_intervals():
-    """Differences 0.2, 0.2, 0.2, 0.2: 20 +- 0 points, although each mean is +- 16."""
+    """Differences 0.2, 0.2, 0.2, 0.2: 20 +- 0 points, although each mean is +- 26."""
     table = comparison_table([result("a"), result("b", [0.6, 0.8, 1.0, 0.8])], baseline="a").set_index("name")
-    assert table.loc["b", ["mean", "ci95"]].tolist() == pytest.approx([80, 16], abs=0.01)
+    assert table.loc["b", ["mean", "ci95"]].tolist() == pytest.approx([80, 25.98], abs=0.01)
     assert table.loc["b", ["difference", "difference_ci95"]].tolist() == pytest.approx([20, 0], abs=1e-9)
     assert table.loc["a", ["difference", "difference_ci95"]].tolist() == [0, 0]
 
@@ -209,7 +252,7 @@ def test_markdown_shows_each_mean_with_its_interval():
     table = comparison_table([result("a"), result("b", [0.6, 0.8, 1.0, 0.8], scope=None)], baseline="a")
     lines = markdown_table(table).splitlines()
     assert lines[0].startswith("| name | metric | scope | episodes | seeds | mean |")
-    assert lines[2].startswith("| a | cosine | inductive | 4 | 1 | 60.0 +- 16.0 |")
+    assert lines[2].startswith("| a | cosine | inductive | 4 | 1 | 60.0 +- 26.0 |")
     assert "| b | cosine |  | 4 | 1 | 80.0 +- 16.0 |" in lines[3]
     assert "20.0 +- 0.0" in lines[3]
     assert len({line.count("|") for line in lines}) == 1

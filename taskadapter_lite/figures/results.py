@@ -154,7 +154,9 @@ def plot_own_class_mass(
     for number, (name, values) in enumerate(masses.items()):
         values = 100 * as_array(values)
         n_episodes, _, heads = values.shape
-        mean, half = values.mean(axis=0), 1.96 * values.std(axis=0, ddof=1) / np.sqrt(n_episodes)
+        df = n_episodes - 1
+        t = 1.96 + 2.372 / df + 2.822 / df**2 + 2.556 / df**3 + 1.589 / df**4  # Student's, to 1% from 3 episodes on
+        mean, half = values.mean(axis=0), t * values.std(axis=0, ddof=1) / np.sqrt(n_episodes)
         places = np.arange(len(blocks))[:, None] + 0.7 * ((np.arange(heads) + 0.5) / heads - 0.5)
         places = places + 0.2 / heads * (number - (len(masses) - 1) / 2)
         style: dict[str, Any] = {"fmt": MARKERS[number], "markersize": 5, "capsize": 2, "elinewidth": 1.2}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 import pandas as pd
 import torch
@@ -22,7 +22,7 @@ from taskadapter_lite.data.which_attribute import AttributeClips, AttributeEpiso
 from taskadapter_lite.episodes import Episode, EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult
+from taskadapter_lite.results import RunResult, accuracy_interval
 from taskadapter_lite.studies.ladder import file_name
 from taskadapter_lite.training.config import TrainConfig
 from taskadapter_lite.training.loop import train
@@ -167,7 +167,7 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
         tasks = [_task_accuracies(result) for result in same]
         means = [100 * fmean(result.accuracies) for result in same]
         every = [value for run in tasks for value in run]
-        half = 1.96 * stdev(every) / len(every) ** 0.5
+        half = accuracy_interval(every)[1]
         rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0])))
     columns = ["model", "mix", "values", "control", "accuracy", "interval", "lowest", "highest", "seeds", "episodes"]
     return pd.DataFrame(rows, columns=columns)

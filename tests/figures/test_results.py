@@ -7,6 +7,7 @@ import pytest
 from small_episode import HEADS
 
 from taskadapter_lite import figures
+from taskadapter_lite.results import t_factor
 
 
 def test_ladder_draws_percent_means_and_intervals():
@@ -38,7 +39,7 @@ def test_own_class_mass_chart_has_the_interval_over_episodes():
     points, _, (bars,) = ax.containers[0].lines
     np.testing.assert_allclose(points.get_ydata(), 100 * values.mean(axis=0).ravel())
     low, high = bars.get_segments()[4][:, 1]
-    assert high - low == pytest.approx(2 * 1.96 * 100 * values[:, 1, 1].std(ddof=1) / 3)
+    assert high - low == pytest.approx(2 * t_factor(9) * 100 * values[:, 1, 1].std(ddof=1) / 3, rel=1e-3)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["block 4", "block 5"]
 
 
