@@ -83,6 +83,7 @@ def plot_alignment(
     support_clip: Any = None,
     title: str | None = None,
     figure: Figure | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Axes:
     """Frame-by-frame similarity of two clips, and which pairs of frames a metric counts.
 
@@ -92,6 +93,7 @@ def plot_alignment(
         query_clip, support_clip: (T, 3, H, W), drawn along the margins.
         title: text above.
         figure: an empty figure to fill.
+        limits: similarities drawn darkest and brightest, for figures to be compared; by default the matrix's own.
 
     Returns:
         The Axes of the matrix; those of the two film strips are in its figure.
@@ -104,7 +106,8 @@ def plot_alignment(
     figure = figure or plt.figure()
     figure.set_size_inches(7.2, 6.6)
     ax = figure.add_axes((0.2, 0.09, 0.62, 0.676))
-    image = ax.imshow(similarity, cmap="viridis", aspect="auto")
+    low, high = limits or (None, None)
+    image = ax.imshow(similarity, cmap="viridis", aspect="auto", vmin=low, vmax=high)
     if weights is not None:
         weights = as_array(weights).astype(float)
         y, x = np.nonzero(weights > 0.01 * weights.max())

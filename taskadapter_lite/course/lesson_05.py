@@ -1,0 +1,88 @@
+"""What a reader writes in lesson 05: the adapter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from taskadapter_lite.course.exercises import ExerciseError, agree, exercise, expect_close, expect_shape
+
+DIM, RATIO = 16, 0.25
+
+
+@exercise("MyAdapter", lesson="05")
+def check_my_adapter(answer: Any) -> None:
+    """Two linear layers in __init__, self.down (D to r D) and self.up (r D to D), the second one set to zero; forward
+    is up(gelu(down(z))), plus z with the inner skip."""
+    if not (isinstance(answer, type) and issubclass(answer, nn.Module)):
+        raise ExerciseError("hand over the class itself, a subclass of nn.Module: check('MyAdapter', MyAdapter)")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain, skipping = answer(DIM, RATIO), answer(DIM, RATIO, inner_skip=True)
+        z = torch.randn(3, 7, DIM)
+        _check_layers(plain)
+        _check_start(plain, skipping, z)
+        _check_forward(plain, skipping, z)
+
+
+def _check_layers(adapter: nn.Module) -> None:
+    layers = {name: getattr(adapter, name, None) for name in ("down", "up")}
+    for name, layer in layers.items():
+        if not isinstance(layer, nn.Linear):
+            raise ExerciseError(f"self.{name} is {type(layer).__name__}; an nn.Linear is wanted")
+    width = int(DIM * RATIO)
+    expect_shape(layers["down"].weight, (width, DIM), "down.weight", f"ratio {RATIO} of {DIM} channels is {width}.")
+    expect_shape(layers["up"].weight, (DIM, width), "up.weight", f"from {width} channels back to {DIM}.")
+    found, wanted = sum(p.numel() for p in adapter.parameters()), 2 * DIM * width + width + DIM
+    if found != wanted:
+        raise ExerciseError(f"it has {found} parameters, {wanted} are wanted: two matrices and two biases, no more")
+
+
+def _check_start(plain: nn.Module, skipping: nn.Module, z: Tensor) -> None:
+    down, up = plain.get_submodule("down"), plain.get_submodule("up")
+    if not down.get_parameter("weight").any():
+        raise ExerciseError("down starts at zero as well: then h = GELU(0) = 0 and neither matrix ever gets a gradient")
+    for name in ("weight", "bias"):
+        if up.get_parameter(name).any():
+            raise ExerciseError(f"up.{name} does not start at zero, so a fresh adapter moves every token")
+    start = plain(z)
+    expect_shape(start, tuple(z.shape), "the output", "An adapter keeps the shape, whatever lies before the channels.")
+    if agree(start, z):
+        raise ExerciseError("a fresh adapter without inner skip gives z; it gives zero: add z only if self.inner_skip")
+    expect_close(start, torch.zeros_like(z), "a fresh adapter's output", "W2 = 0 and b2 = 0 give zero for every z.")
+    skipped = skipping(z)
+    if agree(skipped, torch.zeros_like(z)):
+        raise ExerciseError("with inner_skip=True a fresh adapter gives zero; it is to give z: the skip is missing")
+    expect_close(skipped, z, "a fresh adapter's output with inner_skip=True", "z + 0 is z.")
+
+
+def _check_forward(plain: nn.Module, skipping: nn.Module, z: Tensor) -> None:
+    with torch.no_grad():
+        for adapter in (plain, skipping):
+            for parameter in adapter.parameters():
+                parameter.normal_(std=0.5)
+        down, up = plain.get_submodule("down"), plain.get_submodule("up")
+        got, hidden = plain(z), down(z)
+        wanted, mistakes = up(F.gelu(hidden)), _forward_mistakes(hidden, up)
+        for mistake, (value, hint) in mistakes.items():
+            if agree(got, value):
+                raise ExerciseError(f"{mistake}. {hint}")
+        expect_close(got, wanted, "the output of an adapter with weights", "up(gelu(down(z))).")
+        down, up = skipping.get_submodule("down"), skipping.get_submodule("up")
+        expect_close(skipping(z), z + up(F.gelu(down(z))), "the output with inner_skip=True", "z + up(gelu(down(z))).")
+
+
+def _forward_mistakes(hidden: Tensor, up: nn.Module) -> dict[str, tuple[Tensor, str]]:
+    """What is wrong -> what it gives, and a hint."""
+    return {
+        "the bend is missing": (up(hidden), "Without GELU two matrices are one matrix"),
+        "this is ReLU": (up(F.relu(hidden)), "GELU is asked for: F.gelu"),
+        "this is SiLU": (up(F.silu(hidden)), "GELU is asked for: F.gelu"),
+        "this is tanh": (up(torch.tanh(hidden)), "GELU is asked for: F.gelu"),
+        "this is GELU's approximation by tanh": (up(F.gelu(hidden, approximate="tanh")), "Plain F.gelu is asked for"),
+        "the bend comes after up": (F.gelu(up(hidden)), "Bend in the bottleneck: up(gelu(down(z)))"),
+        "there is a second bend after up": (F.gelu(up(F.gelu(hidden))), "Bend once, in the bottleneck"),
+    }
