@@ -29,13 +29,18 @@ def check_my_adapter(answer: Any) -> None:
 
 
 def _check_layers(adapter: nn.Module) -> None:
-    layers = {name: getattr(adapter, name, None) for name in ("down", "up")}
-    for name, layer in layers.items():
+    for name in ("down", "up"):
+        layer = getattr(adapter, name, None)
         if not isinstance(layer, nn.Linear):
             raise ExerciseError(f"self.{name} is {type(layer).__name__}; an nn.Linear is wanted")
     width = int(DIM * RATIO)
-    expect_shape(layers["down"].weight, (width, DIM), "down.weight", f"ratio {RATIO} of {DIM} channels is {width}.")
-    expect_shape(layers["up"].weight, (DIM, width), "up.weight", f"from {width} channels back to {DIM}.")
+    expect_shape(
+        adapter.get_parameter("down.weight"),
+        (width, DIM),
+        "down.weight",
+        f"ratio {RATIO} of {DIM} channels is {width}.",
+    )
+    expect_shape(adapter.get_parameter("up.weight"), (DIM, width), "up.weight", f"from {width} channels back to {DIM}.")
     found, wanted = sum(p.numel() for p in adapter.parameters()), 2 * DIM * width + width + DIM
     if found != wanted:
         raise ExerciseError(f"it has {found} parameters, {wanted} are wanted: two matrices and two biases, no more")
