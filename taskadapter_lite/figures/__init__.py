@@ -24,6 +24,7 @@ from taskadapter_lite.figures.matrices import (
     video_matrix,
 )
 from taskadapter_lite.figures.results import (
+    plot_differences,
     plot_ladder,
     plot_learning_curves,
     plot_own_class_mass,
@@ -43,6 +44,7 @@ __all__ = [
     "plot_alignment",
     "plot_confusion",
     "plot_cross_video_attention",
+    "plot_differences",
     "plot_feature_shift",
     "plot_ladder",
     "plot_learning_curves",
