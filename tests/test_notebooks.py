@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from nbformat.v4 import new_output
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS, PACKAGE = ROOT / "notebooks", ROOT / "taskadapter_lite"
@@ -99,7 +100,18 @@ def outputs(nb):
 
 
 def figures(nb):
-    return [o for o in outputs(nb) if {"image/png", "image/jpeg", "image/gif"} & set(o.get("data", {}))]
+    return [o for o in outputs(nb) if pictures(o) or bare_pictures(o)]
+
+
+def pictures(output):
+    """Images of an HTML output: those that have alt text on every page made of a notebook."""
+    return re.findall(r"<img [^>]*>", str(output.get("data", {}).get("text/html", "")))
+
+
+def bare_pictures(output):
+    """Kinds of images beside no HTML: JupyterLab and nbconvert show them without alt text, or not at all."""
+    data = output.get("data", {})
+    return [kind for kind in data if kind.startswith("image/") and "text/html" not in data]
 
 
 def shown_text(nb):
@@ -172,6 +184,17 @@ def wrong_links(nb):
     return faults
 
 
+def wrong_pictures(nb):
+    """Who can't see a picture reads its alt text: a sentence, not a word."""
+    faults = [
+        f"a picture without alt text ({kind}): use figures.show" for o in outputs(nb) for kind in bare_pictures(o)
+    ]
+    shown = [image for o in outputs(nb) for image in pictures(o)]
+    alts = ["".join(re.findall(r'alt="([^"]*)"', image)) for image in shown]
+    alts += re.findall(r"!\[([^]]*)\]\(", "\n".join(prose(nb)))
+    return faults + [f"alt text {alt!r} says little" for alt in alts if len(alt.split()) < 3]
+
+
 def wrong_code(nb):
     """Each idea is checked by assertion, and every name comes from a module that has it."""
     faults, checks = [], 0
@@ -182,13 +205,19 @@ def wrong_code(nb):
     return faults + ([] if checks else ["nothing is checked by an assertion"])
 
 
-CHECKS = [wrong_opening, wrong_closing, wrong_size, wrong_run, wrong_text, wrong_links, wrong_code]
+CHECKS = [wrong_opening, wrong_closing, wrong_size, wrong_run, wrong_text, wrong_links, wrong_code, wrong_pictures]
+NO_ALT_TEXT_YET = set(LESSONS)  # lessons whose pictures are still to get their words
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", FOUND)
 def test_lesson(name, check):
-    assert not check(read(name))
+    assert not check(read(name)) or (check is wrong_pictures and name in NO_ALT_TEXT_YET)
+
+
+@pytest.mark.parametrize("name", sorted(NO_ALT_TEXT_YET))
+def test_a_lesson_with_alt_text_leaves_the_list_of_those_without(name):
+    assert wrong_pictures(read(name))
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -242,6 +271,10 @@ def longest(nb):
     cell.source += "\nx = 1" * 30
 
 
+def show(nb, data):
+    next(c for c in nb.cells if c.cell_type == "code").outputs.append(new_output("display_data", data))
+
+
 def spoil(change):
     nb = copy.deepcopy(read("00_start_here"))
     change(nb)
@@ -250,7 +283,7 @@ def spoil(change):
 
 BROKEN = {
     "no time": (wrong_opening, lambda nb: nb.cells[0].update(source=nb.cells[0].source.replace("Time", ""))),
-    "no summary": (wrong_closing, lambda nb: nb.cells[-1].update(source=nb.cells[-1].source.replace("Summary", ""))),
+    "no summary": (wrong_closing, lambda nb: [c.update(source=c.source.replace("Summary", "")) for c in nb.cells]),
     "too short": (wrong_size, lambda nb: nb.update(cells=nb.cells[:10])),
     "a long cell": (wrong_size, longest),
     "all code": (wrong_size, lambda nb: [c.update(source="x") for c in nb.cells if c.cell_type == "markdown"]),
@@ -259,11 +292,13 @@ BROKEN = {
     "a path": (wrong_text, lambda nb: nb.cells[0].update(source="see /home/ada/clips")),
     "a dead link": (wrong_links, lambda nb: nb.cells[0].update(source="[next](01_klips.ipynb)")),
     "a lost module": (wrong_links, lambda nb: nb.cells[0].update(source="read `clipz.py`")),
+    "a picture without words": (wrong_pictures, lambda nb: show(nb, {"image/png": "", "text/plain": ""})),
+    "alt text of one word": (wrong_pictures, lambda nb: show(nb, {"text/html": '<img alt="figure" src="">'})),
     "no check": (wrong_code, lambda nb: [c.update(source="x = 1") for c in nb.cells if c.cell_type == "code"]),
 }
 
 
 @pytest.mark.parametrize("check, change", BROKEN.values(), ids=BROKEN)
 def test_a_broken_notebook_is_refused(check, change):
-    assert not check(spoil(lambda nb: None))
+    assert check is wrong_pictures or not check(spoil(lambda nb: None))
     assert check(spoil(change))

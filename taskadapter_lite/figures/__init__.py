@@ -23,6 +23,7 @@ from taskadapter_lite.figures.matrices import (
     plot_video_matrix,
     video_matrix,
 )
+from taskadapter_lite.figures.pictures import Picture, picture, show
 from taskadapter_lite.figures.results import (
     plot_differences,
     plot_ladder,
@@ -33,6 +34,7 @@ from taskadapter_lite.figures.results import (
 )
 
 __all__ = [
+    "Picture",
     "animation_bytes",
     "contact_sheet",
     "darkest_share",
@@ -40,6 +42,7 @@ __all__ = [
     "lit_frames",
     "mark_token",
     "own_class_mass",
+    "picture",
     "play_clip",
     "plot_alignment",
     "plot_confusion",
@@ -57,6 +60,7 @@ __all__ = [
     "plot_video_matrix",
     "principal_plane",
     "query_maps",
+    "show",
     "show_clip",
     "show_episode",
     "token_maps",

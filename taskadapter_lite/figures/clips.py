@@ -6,7 +6,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from IPython.display import Image as DisplayedImage
+from taskadapter_lite.figures.pictures import Picture
 
 OWN, OTHER, QUERY = "#D55E00", "#0072B2", "#222222"  # own class, other classes, the query: the same in every figure
 STYLE = Path(__file__).with_name("figures.mplstyle")
@@ -123,19 +122,19 @@ def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> by
     return buffer.getvalue()
 
 
-def play_clip(clips: Any, fps: float = 6, height: int = 128) -> DisplayedImage:
-    """One clip, or several side by side, moving: a GIF, which JupyterLab plays without widgets or network.
-
-    Pages that nbconvert makes leave GIFs out: film strips (`show_clip`) are for paper.
+def play_clip(clips: Any, fps: float = 6, height: int = 128, alt: str = "") -> Picture:
+    """One clip, or several side by side, moving: a GIF, which plays without widgets or network, also in saved pages.
 
     Args:
         clips: (T, 3, H, W) or (B, T, 3, H, W), uint8 or float RGB in [0, 1].
         fps: frames a second.
         height: pixels on the screen; the file keeps the clip's own size (8 frames of 64 x 64: some kilobytes).
+        alt: what happens in the clips, for those who can't see them; their number by default.
     """
-    from IPython.display import Image as DisplayedImage
-
-    return DisplayedImage(data=animation_bytes(clips, fps), format="gif", height=height)
+    shape = as_array(clips).shape
+    count = f"{shape[0]} clips, playing side by side" if len(shape) == 5 else "a clip, playing"
+    width = round(height * shape[-1] / shape[-2] * (shape[0] if len(shape) == 5 else 1))
+    return Picture(animation_bytes(clips, fps), "gif", alt or count, width, height)
 
 
 def contact_sheet(clips: Any, names: Sequence[str], columns: int = 5, height: int = 40) -> Image.Image:

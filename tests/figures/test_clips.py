@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -61,11 +62,15 @@ def test_contact_sheet_fills_rows_and_cuts_long_names(clips):
     assert (pixels[:, -8:] == 255).all()  # no name runs over the edge
 
 
-def test_play_clip_embeds_a_small_moving_image(clips):
-    data, _ = figures.play_clip(clips[0])._repr_mimebundle_()
-    assert len(data["image/gif"]) < 10_000
-    with Image.open(io.BytesIO(base64.b64decode(data["image/gif"]))) as image:
+def test_play_clip_embeds_a_small_moving_image_with_words_for_it(clips):
+    shown = figures.play_clip(clips[0], height=60)._repr_html_()
+    (data,) = re.findall('src="data:image/gif;base64,([^"]+)"', shown)
+    assert 'alt="a clip, playing" width="80" height="60"' in shown  # the frames are 8 x 6
+    assert len(data) < 14_000
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
         assert image.n_frames == len(clips[0])
+    assert 'alt="2 clips, playing side by side" width="160"' in figures.play_clip(clips[:2], height=60)._repr_html_()
+    assert 'alt="up &amp; down"' in figures.play_clip(clips, alt="up & down")._repr_html_()
     with pytest.raises(ValueError, match="0"):
         figures.play_clip(clips[0], fps=0)
 
