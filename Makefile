@@ -1,11 +1,12 @@
-# make demo | test | test-browser | test-browser-all | lessons | lab | clean: each makes .venv on first use and installs again only when pyproject.toml changed
+# make demo | test | test-browser | test-browser-all | lessons | lab | book | clean: each makes .venv on first use and installs again only when pyproject.toml changed
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+BOOK := build/book_tools
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test test-browser test-browser-all lessons lab clean
+.PHONY: demo test test-browser test-browser-all lessons lab book clean
 
 demo: $(STAMP)
 	$(BIN)/python -m taskadapter_lite demo
@@ -30,6 +31,13 @@ lessons: $(STAMP)
 
 lab: lessons
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/student/00_start_here.ipynb
+
+# a site to be read in a browser: build/book; its tools need neither PyTorch nor the library
+book:
+	test -x $(BOOK)/bin/python || $(PYTHON) -m venv $(BOOK)
+	$(BOOK)/bin/pip install -q --disable-pip-version-check 'mkdocs-material>=9.5' 'mkdocstrings[python]>=1.0' 'latex2mathml>=3.77'
+	NO_MKDOCS_2_WARNING=1 $(BOOK)/bin/mkdocs build -q
+	@echo "to read it: $(PYTHON) -m http.server --directory build/book, then http://localhost:8000"
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
