@@ -25,7 +25,7 @@ _HOME = {
     ),
     "sprites": ("ACTIONS", "render_clips", "render_images"),
     "episodes": ("Episode", "EpisodeSampler", "EpisodeSpec", "load_episodes", "save_episodes"),
-    "backbone": ("load_backbone",),
+    "backbone": ("find_weights", "load_backbone"),
     "adapters": ("AdaptedBlock", "Adapter", "attend_along", "scope_mask"),
     "model": ("TaskAdapterViT",),
     "attention": ("record_attention",),

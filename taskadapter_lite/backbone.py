@@ -21,7 +21,7 @@ from timm.models import get_pretrained_cfg
 from timm.models.vision_transformer import Attention, Block, VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
-from taskadapter_lite.files import data_dir
+from taskadapter_lite.files import checksum, data_dir
 
 BUNDLED = "something_sprites"
 SHORT_NAMES = {  # all of them with frames of 224 x 224 pixels, unless img_size says otherwise
@@ -51,6 +51,9 @@ def load_backbone(
     there (the name without its tag, such as `vit_small_patch14_dinov2.safetensors`), else from the cache of the Hugging
     Face hub, else from the hub.
 
+    To ask first whether that needs a download: `find_weights("dinov2_small")`. Smaller frames are cheaper: DINOv2 takes
+    `load_backbone("dinov2_small", img_size=112)` as 64 patches a frame and `img_size=224`, the default, as 256.
+
     Args:
         name: `"something_sprites"` (bundled, needs no download), a short name (`"dinov2_small"`, `"dinov2_base"`,
             `"clip_b16"`, `"siglip_b16"`: 224 x 224 pixels), a timm name such as
@@ -58,15 +61,15 @@ def load_backbone(
             `.safetensors` file.
         pretrained: whether weights are loaded; False gives the same shapes with random weights, and reads no file.
         architecture: what the file `name` holds: any of the names above.
-        **timm_kwargs: passed to timm, for example `img_size=224`.
+        **timm_kwargs: passed to timm, for example `img_size=224`; `depth=8` keeps the first 8 blocks.
 
     Returns:
-        The transformer. `backbone.pretrained_cfg` holds the `mean` and `std` that it wants for RGB in [0, 1], and
-        `load_backbone(**backbone.load_arguments)` builds it again.
+        The transformer. `backbone.pretrained_cfg` holds the `mean` and `std` that it wants for RGB in [0, 1],
+        and `load_backbone(**backbone.load_arguments)` builds it again.
 
     Raises:
         ValueError: an unknown name, a model that is no plain vision transformer, a size that its patches do not
-            divide, or a file whose tensors do not fit.
+            divide, a depth that it does not have, or a file whose tensors do not fit or are not finite.
         FileNotFoundError: the weights are neither on this machine nor to be had from the hub.
     """
     asked = str(architecture or name)
@@ -78,7 +81,8 @@ def load_backbone(
         backbone = something_sprites_vit(**options)
         file = file or data_dir() / "something_sprites_vit.safetensors"
     else:
-        file = file or (_own_file(model_name) if pretrained else None)
+        if pretrained and file is None:
+            file = find_weights(model_name) if "depth" in options else _own_file(model_name)
         backbone = _from_timm(model_name, pretrained and file is None, options)
     check_plain(backbone)
     if "img_size" in options:
@@ -86,11 +90,35 @@ def load_backbone(
     if infer_imagenet_subset({"num_classes": backbone.num_classes}):
         backbone.reset_classifier(0)
     if pretrained and file is not None:
-        _load_weights(backbone, file, model_name)
+        _load_weights(backbone, file, model_name, "depth" in options)
     _warn_without_quickgelu(backbone)
+    file = find_weights(model_name) if pretrained and file is None else file
+    vars(backbone)["weights_file"] = None if file is None or not pretrained else _described(file)
     arguments = dict(name=str(name), pretrained=pretrained, architecture=architecture, **timm_kwargs)
     vars(backbone)["load_arguments"] = arguments
     return backbone.requires_grad_(False).eval()
+
+
+def find_weights(name: str = BUNDLED) -> Path | None:
+    """Find the file on this machine that holds a backbone's weights: nothing is downloaded, nobody is asked.
+
+    Args:
+        name: as `load_backbone` takes it, for example `"dinov2_small"`.
+
+    Returns:
+        The file, where `load_backbone` looks first: $TASKADAPTER_WEIGHTS, then the hub's cache. None: there is
+        none, and `load_backbone` would ask the hub.
+    """
+    if name == BUNDLED:
+        file = data_dir() / "something_sprites_vit.safetensors"
+        return file if file.is_file() else None
+    model_name = SHORT_NAMES.get(name, name)
+    return _own_file(model_name) or _in_hub_cache(model_name)
+
+
+def weights_file(backbone: nn.Module) -> dict[str, Any] | None:
+    """Name, size and SHA-256 of the file that the weights of a loaded backbone were read from, where it is known."""
+    return vars(backbone).get("weights_file")
 
 
 def something_sprites_vit(**overrides) -> VisionTransformer:
@@ -228,12 +256,22 @@ def _from_timm(name: str, pretrained: bool, options: dict[str, Any]) -> VisionTr
     if ":" not in name and not timm.is_model(name.partition(".")[0]):
         names = ", ".join(map(repr, (BUNDLED, *SHORT_NAMES)))
         raise ValueError(f"unknown backbone {name!r}: use one of {names}, or a name from timm.list_models('vit_*')")
+    whole = {key: value for key, value in options.items() if key != "depth"} if pretrained else options
     try:
         source = _cached_file(name) if pretrained else {}
-        model = timm.create_model(name, pretrained=pretrained, **source, **options)
+        model = check_plain(timm.create_model(name, pretrained=pretrained, **source, **whole))
     except (RuntimeError, TypeError) as error:  # TypeError: an option that other models do not have
         raise ValueError(f"timm can't build backbone {name!r}: {error}") from error
-    return check_plain(model)
+    if whole is not options:
+        _cut(model, options.get("depth", len(model.blocks)))
+    return model
+
+
+def _cut(backbone: VisionTransformer, depth: int) -> None:
+    """Leave the first `depth` blocks alone."""
+    if not 1 <= depth <= len(backbone.blocks):
+        raise ValueError(f"depth={depth}: this backbone has {len(backbone.blocks)} blocks, of which 1 or more are kept")
+    backbone.blocks = backbone.blocks[:depth]
 
 
 def _check_patches(backbone: VisionTransformer) -> None:
@@ -254,9 +292,8 @@ def _cached_file(name: str) -> dict[str, Any]:
     config = None if ":" in name else get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return {}
-    for file in HUB_FILES:
-        if isinstance(path := try_to_load_from_cache(config.hf_hub_id, file), str):
-            return {"pretrained_cfg_overlay": {"file": path}}
+    if path := _in_hub_cache(name):
+        return {"pretrained_cfg_overlay": {"file": str(path)}}
     try:
         HfApi().model_info(config.hf_hub_id, timeout=HUB_TIMEOUT)
     except Exception as error:  # which one, depends on the version of the hub's client and its http library
@@ -270,8 +307,26 @@ def _cached_file(name: str) -> dict[str, Any]:
     return {}
 
 
-def _load_weights(backbone: VisionTransformer, file: Path, name: str) -> None:
-    """Copy the tensors of a `.safetensors` file into the backbone, which keeps its own precision (float32)."""
+def _in_hub_cache(name: str) -> Path | None:
+    """The weights of a timm model in the cache of the Hugging Face hub, if they are there."""
+    config = None if ":" in name or not timm.is_model(name.partition(".")[0]) else get_pretrained_cfg(name)
+    if config is not None and config.hf_hub_id:
+        for file in HUB_FILES:
+            if isinstance(path := try_to_load_from_cache(config.hf_hub_id, file), str):
+                return Path(path)
+    return None
+
+
+def _described(file: Path) -> dict[str, Any]:
+    """Name of a file of weights and the SHA-256 of its bytes, for results."""
+    return {"file": file.name, **checksum(file)}
+
+
+def _load_weights(backbone: VisionTransformer, file: Path, name: str, first_blocks: bool) -> None:
+    """Copy the tensors of a `.safetensors` file into the backbone, which keeps its own precision (float32).
+
+    With `first_blocks` the file may hold more blocks than the backbone, which are left out.
+    """
     if not file.is_file():
         raise FileNotFoundError(
             f"no weights for backbone {name!r} at {file}: get the project's data_samples folder and name it in the "
@@ -284,9 +339,19 @@ def _load_weights(backbone: VisionTransformer, file: Path, name: str) -> None:
         raise ValueError(f"{file} can't be read as weights of {name!r}: {error}") from error
     if backbone.num_classes == 0:  # files with and without a classifier are taken
         found = {name: value for name, value in found.items() if not name.startswith("head.")}
+    if first_blocks:
+        found = {key: value for key, value in found.items() if _block(key) < len(backbone.blocks)}
     if misfit := find_misfit(backbone.state_dict(), found):
         raise ValueError(f"{file} does not hold the weights of {name!r}: {misfit}")
+    if broken := next((key for key, value in found.items() if not value.isfinite().all()), None):
+        raise ValueError(f"{file} is damaged: {broken!r} holds values that are not finite")
     backbone.load_state_dict(found)
+
+
+def _block(tensor: str) -> int:
+    """The number of the block that a tensor belongs to; -1 for those of none."""
+    place = tensor.split(".")
+    return int(place[1]) if place[0] == "blocks" else -1
 
 
 def _warn_without_quickgelu(backbone: VisionTransformer) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from taskadapter_lite.backbone import in_precision
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode
 from taskadapter_lite.files import write_json
@@ -36,6 +37,7 @@ class PrefixCache:
             memory, else the CPU. `tokens` returns them on the model's device.
         batch_size: clips in one pass.
         workers: threads that read clips, one batch ahead of the frozen blocks; 0 reads them in turn.
+        precision: in which the frozen blocks compute, "fp32", or "bf16" where the processor is faster with it.
 
     Raises:
         ValueError: if the file was made for other clips, views, or another frozen model; or there are no clips.
@@ -51,13 +53,16 @@ class PrefixCache:
         device: str | torch.device | None = None,
         batch_size: int = 32,
         workers: int = 0,
+        precision: str = "fp32",
     ) -> None:
         if len(clips) == 0:
             raise ValueError("there are no clips to keep tokens of")
+        if precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision is {precision!r}, but must be 'fp32' or 'bf16'")
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"dtype is {dtype}; tokens are kept as torch.float32 or torch.bfloat16")
         self.model, self.clips, self.views, self.batch_size = model, clips, views or 0, batch_size
-        self.workers = workers
+        self.workers, self.precision = workers, precision
         self._model_key, self._content_key = prefix_key(model), content_key(clips)
         first = self._compute(self._read(torch.tensor([0])))[0]
         n_rows = len(clips) * (
@@ -107,9 +112,34 @@ class PrefixCache:
         if clips is not self.clips and self._content_key != content_key(clips):
             raise ValueError("the cache holds tokens of other clips, or of clips read in another way")
 
-    def fill(self, progress: bool = True) -> PrefixCache:
-        """Computes the middle frames of all clips now, and returns the cache."""
-        steps = _parts(torch.arange(len(self.clips)), self.batch_size)
+    @classmethod
+    def in_folder(cls, folder: str | Path, model: TaskAdapterViT, clips: LabelledClips, **options) -> PrefixCache:
+        """Keep tokens in a folder that holds those of many models and data sets, under a name made of what they are.
+
+        Args:
+            folder: made if it is missing.
+            model, clips: as for the class.
+            **options: those of the class but `path`.
+        """
+        said = [options.get("views") or 0, str(options.get("dtype", torch.float32)), options.get("precision", "fp32")]
+        key = json.dumps([prefix_key(model), content_key(clips), *said])
+        name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+        return cls(model, clips, path=Path(folder) / f"{name}.tokens", **options)
+
+    @property
+    def known(self) -> float:
+        """Share of the tokens that have been computed."""
+        return self._known.float().mean().item()
+
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes that the tokens of one clip take."""
+        return self._tokens[0].nbytes
+
+    def fill(self, progress: bool = True, views: bool = False) -> PrefixCache:
+        """Computes the middle frames of all clips now, of all views too where they are wanted; returns the cache."""
+        rows = torch.arange(len(self.clips) * (1 + self.views * views))
+        steps = _parts(rows[~self._known[rows]], self.batch_size)
         for rows in tqdm(steps, desc="frozen tokens", unit="batch", disable=not progress):
             self._fill(rows)
         return self
@@ -136,7 +166,7 @@ class PrefixCache:
         return pixels.pin_memory() if self._device.type == "cuda" else pixels
 
     def _compute(self, pixels: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), in_precision(self.model.backbone, self.precision):
             return self.model.prefix(pixels.to(self._device, non_blocking=True))
 
     def _roomy_device(self, n_bytes: int) -> torch.device:
@@ -150,6 +180,7 @@ class PrefixCache:
         about = {"format": CACHE_FORMAT, "clips": self.clips.fingerprint, "views": self.views, "rows": n_rows}
         about |= {"shape": list(shape), "dtype": str(dtype), "depth": self.model.depth}
         about |= {"model": self._model_key, "content": self._content_key}
+        about |= {} if self.precision == "fp32" else {"precision": self.precision}  # as older files say it
         beside = Path(f"{path}.json")
         if path.exists():
             found = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None

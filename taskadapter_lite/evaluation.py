@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from taskadapter_lite.adapters import check_scope
-from taskadapter_lite.backbone import in_precision
+from taskadapter_lite.backbone import in_precision, weights_file
 from taskadapter_lite.cache import FeatureCache, PrefixCache
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, EpisodeList, Episodes, episode_bytes
@@ -42,6 +42,7 @@ def evaluate(
     workers: int = 0,
     precision: str = "fp32",
     device: str | torch.device | None = None,
+    keep_queries: bool = False,
     progress: bool = True,
     name: str = "evaluation",
     command: str | None = None,
@@ -71,6 +72,8 @@ def evaluate(
         workers: threads that read clips; 0 reads them in turn.
         precision: "fp32", or "bf16" for the adapted blocks of a model with task attention; scores are in 32 bit always.
         device: None leaves the model where it is.
+        keep_queries: whether the result says of each query which clips it met and whether it was right, so that an
+            interval over clips can be had (`clip_interval`).
         name, command, seeds, metadata: stored in the result; `command` defaults to the process's own.
 
     Raises:
@@ -113,6 +116,7 @@ def evaluate(
     if not tally.accuracies:
         raise KeyboardInterrupt
     tally.write(result)
+    result.queries = tally.queries if keep_queries else {}
     return result
 
 
@@ -139,6 +143,7 @@ class Tally:
         self.confusion = torch.zeros(len(class_names), len(class_names), dtype=torch.long)
         self.pairs = torch.zeros(3, dtype=torch.long)  # right, partner, total
         self.digest = hashlib.sha256()
+        self.queries: dict[str, list] = {"clip": [], "support": [], "right": []}  # a row a query
 
     def add(self, episodes: list[Episode], features: Tensor, scorer: Scorer) -> None:
         """Scores E episodes of equal shape from their features (E, B, T, D), the support first."""
@@ -159,6 +164,10 @@ class Tally:
             self.accuracies.setdefault(name, []).extend((right.double() / labels.shape[1]).tolist())
         for episode in episodes:
             self.digest.update(episode_bytes(episode))
+        for episode, answers in zip(episodes, predicted == labels, strict=True):
+            own = episode.support.view(n_way, k_shot)[episode.query_labels]  # the support clips of its own class
+            for name, values in (("clip", episode.query), ("support", own), ("right", answers.int())):
+                self.queries[name].extend(values.tolist())
         self._count(classes.gather(1, labels), classes.gather(1, predicted), classes)
 
     def _count(self, true: Tensor, predicted: Tensor, classes: Tensor) -> None:
@@ -252,7 +261,7 @@ def _evaluating(model: TaskAdapterViT, scope: str | None, device: torch.device, 
         model.scope = scope or own_scope
         model.eval()
         result.scope = model.scope if depends_on_episode(model) else None
-        result.config["model"] = dict(model.config)
+        result.config |= {"model": dict(model.config), "weights": weights_file(model.backbone)}
         with torch.no_grad():
             yield
     except KeyboardInterrupt:

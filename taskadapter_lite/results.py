@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -25,6 +25,7 @@ __all__ = [
     "RunResult",
     "accuracy_interval",
     "class_interval",
+    "clip_interval",
     "comparison_table",
     "environment",
     "markdown_table",
@@ -52,6 +53,7 @@ class RunResult:
         class_names: names of the rows and columns of `confusion`.
         confusion: query counts [true class][predicted class].
         pairs: {"right": n, "partner": n, "total": n} of the queries whose reversed partner was in the episode.
+        queries: of each query, if asked for: its "clip", the "support" clips of its class, and "right" (0 or 1).
         variants: accuracies of each episode by another score, such as visual, semantic and fused.
         config: what was chosen: model, aggregation, training.
         history: one dict a logged step of a training run.
@@ -75,6 +77,7 @@ class RunResult:
     class_names: list[str] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
     pairs: dict[str, int] = field(default_factory=dict)
+    queries: dict[str, list] = field(default_factory=dict)
     variants: dict[str, list[float]] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     history: list[dict] = field(default_factory=list)
@@ -137,8 +140,9 @@ def comparison_table(results: Sequence[RunResult], baseline: str | None = None) 
 
     Runs of one name are training seeds: `mean` and `ci95` are those of the per-episode mean over seeds, and
     `seed_sd` is the standard deviation of the seeds' own means. `class_low` and `class_high` bound the mean class
-    accuracy for other classes, of which there were `classes` (see `class_interval`). `difference` and
-    `difference_ci95` compare with the baseline episode by episode, which is sharper than comparing two intervals.
+    accuracy for other classes, of which there were `classes` (see `class_interval`), and `clip_low` and `clip_high` the
+    accuracy for other clips of the same classes, where results keep their queries (see `clip_interval`). `difference`
+    and `difference_ci95` compare with the baseline episode by episode, which is sharper than comparing two intervals.
 
     Args:
         results: evaluations.
@@ -199,6 +203,9 @@ def _table_row(name: str, runs: list[RunResult], accuracies: np.ndarray, baselin
         confusion = np.sum([run.confusion for run in runs], axis=0)
         low, high = class_interval(confusion.tolist())
         row |= {"classes": int(confusion.any(1).sum()), "class_low": 100 * low, "class_high": 100 * high}
+    if first.queries and not first.variants:
+        low, high = clip_interval([run.queries for run in runs])
+        row |= {"clip_low": 100 * low, "clip_high": 100 * high}
     if baseline is not None:
         _refuse_other_episodes(baseline[0][0], first)
         mean, half_width = accuracy_interval(per_episode - baseline[1].mean(0))
@@ -272,6 +279,35 @@ def class_interval(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
         raise ValueError("the confusion matrix is empty: an interval over classes needs queries")
     mean, half_width = accuracy_interval((counts.diagonal()[totals > 0] / totals[totals > 0]).tolist())
     return max(0.0, mean - half_width), min(1.0, mean + half_width)
+
+
+def clip_interval(runs: Sequence[Mapping[str, Sequence]], n_draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95% interval of the accuracy if other clips of the same classes had been there: a bootstrap over clips.
+
+    With few clips a class every clip is in many episodes, and an interval over episodes is too narrow. Here clips are
+    drawn with replacement; a query counts as often as its own clip was drawn times the mean of how often the support
+    clips of its class were. Clips of the other classes are kept as they are, so that it is still a little too narrow.
+
+    Args:
+        runs: `RunResult.queries` of runs on the same episodes, such as training seeds; their answers are averaged.
+
+    Returns:
+        (lower end, upper end): percentiles 2.5 and 97.5.
+    """
+    clip, support = np.asarray(runs[0]["clip"]), np.asarray(runs[0]["support"])
+    right = np.mean([run["right"] for run in runs], axis=0)
+    if clip.size == 0:
+        raise ValueError("no queries: a bootstrap over clips needs some")
+    support = support.reshape(len(clip), -1)
+    rng, n_clips = np.random.default_rng(seed), int(max(clip.max(), support.max())) + 1
+    known = np.union1d(clip, support)
+    accuracies = []
+    for _ in range(n_draws):
+        drawn = np.bincount(rng.choice(known, known.size), minlength=n_clips)
+        weight = drawn[clip] * drawn[support].mean(1)
+        accuracies.append((weight * right).sum() / weight.sum() if weight.any() else right.mean())
+    low, high = np.percentile(accuracies, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def text_interval(accuracies: Sequence[float]) -> str:

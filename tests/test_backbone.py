@@ -1,5 +1,6 @@
 """Loading: every family of plain vision transformers, files that fit and files that don't, with no network."""
 
+import hashlib
 import os
 import time
 import warnings
@@ -11,7 +12,15 @@ import torch
 from safetensors.torch import save_file
 
 from taskadapter_lite import backbone as module
-from taskadapter_lite.backbone import BUNDLED, Normalise, check_plain, load_backbone, something_sprites_vit
+from taskadapter_lite.backbone import (
+    BUNDLED,
+    Normalise,
+    check_plain,
+    find_weights,
+    load_backbone,
+    something_sprites_vit,
+    weights_file,
+)
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32}
 
@@ -248,3 +257,65 @@ def test_normalise_by_hand():
 def test_wrong_clips_are_refused(clips, message):
     with pytest.raises(ValueError, match=message):
         Normalise(something_sprites_vit(img_size=16))(clips)
+
+
+def test_the_first_blocks_of_a_larger_file_are_taken_where_a_depth_is_given(tmp_path):
+    source = timm.create_model("vit_tiny_patch16_224", num_classes=0, **{**TINY, "depth": 3}).eval()
+    save_file(source.state_dict(), tmp_path / "three.safetensors")
+    loaded = load_backbone(tmp_path / "three.safetensors", architecture="vit_tiny_patch16_224", **TINY)
+    assert len(loaded.blocks) == 2
+    images = torch.randn(1, 3, 32, 32)
+    embedded = source._pos_embed(source.patch_embed(images))
+    expected = source.norm(source.blocks[1](source.blocks[0](embedded)))
+    torch.testing.assert_close(loaded.forward_features(images), expected)
+    with pytest.raises(ValueError, match=r"blocks\.3"):  # too few blocks in the file are no match
+        load_backbone(tmp_path / "three.safetensors", architecture="vit_tiny_patch16_224", **{**TINY, "depth": 4})
+
+
+def test_a_hubs_model_is_cut_after_loading(monkeypatch):
+    made = []
+
+    def create(name, pretrained, **options):
+        made.append(options)
+        return CREATE(name, pretrained=False, **{**TINY, **options})
+
+    CREATE = timm.create_model
+    monkeypatch.setattr(timm, "create_model", create)
+    monkeypatch.setattr(module, "_cached_file", lambda name: {})
+    monkeypatch.delenv("TASKADAPTER_WEIGHTS", raising=False)
+    assert len(load_backbone(TIMM, depth=1).blocks) == 1
+    assert "depth" not in made[0]
+    with pytest.raises(ValueError, match="depth=7: this backbone has 2 blocks"):
+        load_backbone(TIMM, depth=7)
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    state = something_sprites_vit().state_dict()
+    state["blocks.2.mlp.fc1.bias"][5] = torch.nan
+    save_file(state, tmp_path / "broken.safetensors")
+    with pytest.raises(ValueError, match=r"broken.safetensors is damaged: 'blocks.2.mlp.fc1.bias'"):
+        load_backbone(tmp_path / "broken.safetensors", architecture=BUNDLED)
+
+
+def test_the_file_of_the_weights_is_known_by_its_checksum(tmp_path):
+    file = tmp_path / "own.safetensors"
+    save_file(something_sprites_vit().state_dict(), file)
+    found = weights_file(load_backbone(file, architecture=BUNDLED))
+    assert found == {
+        "file": "own.safetensors",
+        "bytes": file.stat().st_size,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    assert weights_file(load_backbone(pretrained=False)) is None
+    assert weights_file(load_backbone())["file"] == "something_sprites_vit.safetensors"
+
+
+def test_weights_are_looked_for_without_a_network(no_network, tmp_path, monkeypatch):
+    assert find_weights().name == "something_sprites_vit.safetensors"
+    assert find_weights("dinov2_small") is None
+    assert find_weights("no_such_model") is None
+    file = tmp_path / "vit_small_patch14_dinov2.safetensors"
+    file.write_bytes(b"")
+    monkeypatch.setenv("TASKADAPTER_WEIGHTS", str(tmp_path))
+    assert find_weights("dinov2_small") == file
+    assert not no_network

@@ -54,14 +54,14 @@ def tiny_config(**changes) -> TrainConfig:
     return TrainConfig(**{**settings, "validation_every": 4, "checkpoint_every": 3, **changes})
 
 
-def tiny_train(out=None, resume=None, **changes):
+def tiny_train(out=None, resume=None, cache=None, **changes):
     """The run that the tests repeat, kill, resume and share between processes."""
     clips, held_out = ColouredClips(), ColouredClips(seed=1)
     model = tiny_model()
     config = tiny_config(**changes)
     episodes = tiny_episodes(clips, config.n_steps * config.episodes_per_step)
     validation = (held_out, list(tiny_episodes(held_out, 10, seed=6)))
-    return model, train(model, clips, episodes, config, validation, resume=resume, out=out, progress=False)
+    return model, train(model, clips, episodes, config, validation, resume=resume, out=out, cache=cache, progress=False)
 
 
 if __name__ == "__main__":

@@ -37,16 +37,18 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--clips-per-class", type=int, default=60, help="of rendered sprites (default: %(default)s)")
     data.add_argument("--level", default="plain", choices=LEVELS, help="of rendered sprites (default: %(default)s)")
     data.add_argument("--backbone", default=BUNDLED, help="timm name or the bundled model (default: %(default)s)")
+    data.add_argument("--backbone-depth", type=int, metavar="N", help="its first N blocks alone (default: all)")
     data.add_argument("--weights", type=Path, help=".safetensors file with the weights of --backbone")
     data.add_argument("--random-weights", action="store_true", help="an untrained backbone, to try a command")
 
 
 def open_backbone(args: argparse.Namespace) -> VisionTransformer:
     """The backbone that the options name."""
-    size = {"img_size": args.size} if args.size and args.backbone != BUNDLED else {}
+    options = {"img_size": args.size} if args.size and args.backbone != BUNDLED else {}
+    options |= {"depth": args.backbone_depth} if args.backbone_depth is not None else {}
     if args.weights is not None:
-        return load_backbone(args.weights, architecture=args.backbone, **size)
-    return load_backbone(args.backbone, pretrained=not args.random_weights, **size)
+        return load_backbone(args.weights, architecture=args.backbone, **options)
+    return load_backbone(args.backbone, pretrained=not args.random_weights, **options)
 
 
 def open_clips(args: argparse.Namespace, part: str, size: int) -> LabelledClips:

@@ -11,6 +11,13 @@ from taskadapter_lite.data.datasets import verify_bundled
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
 from taskadapter_lite.studies.ladder import RATES, RUNGS, Budget, ladder_table, load_results, run_rung, tune
+from taskadapter_lite.studies.sim_to_real import (
+    SimBudget,
+    load_sim_to_real,
+    real_folder,
+    run_sim_to_real,
+    sim_to_real_table,
+)
 from taskadapter_lite.studies.which_attribute import RUNGS as TASK_RUNGS
 from taskadapter_lite.studies.which_attribute import (
     TaskBudget,
@@ -30,11 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tasks",
-        choices=("plain", "which-attribute"),
+        choices=("plain", "which-attribute", "sim-to-real"),
         default="plain",
-        help="which-attribute: constructed episodes in which only the support tells what counts; takes --out, --only, "
-        "--seeds, --device and --table (default: plain)",
+        help="which-attribute: constructed episodes in which only the support tells what counts; sim-to-real: trained "
+        "on sprites, tested on real videos; both take --out, --only, --seeds, --device and --table (default: plain)",
     )
+    parser.add_argument("--real", metavar="DIR", help="real videos of sim-to-real (default: $TASKADAPTER_REAL)")
     parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs of these names, or that hold these words")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training (default: 0 1 2)")
@@ -54,8 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing, then print a table for each number of shots."""
-    if args.tasks == "which-attribute":
-        return run_tasks(args)
+    if args.tasks != "plain":
+        refuse_other_options(args)
+        return run_tasks(args) if args.tasks == "which-attribute" else run_real(args)
     if not args.table:
         verify_bundled()
         device = str(chosen_device(args))
@@ -76,14 +85,29 @@ def run(args: argparse.Namespace) -> int:
 def run_tasks(args: argparse.Namespace) -> int:
     """The same for episodes with a rule each, on rendered clips of one frame."""
     if not args.table:
-        given = [name for name in given_fields(args, Budget) if name != "device"]
-        given += [name for name in ("tune", "n_episodes") if getattr(args, name) is not None]
-        if given:
-            option = f"--{given[0].replace('_', '-')}"
-            raise ValueError(f"--tasks which-attribute has a budget of its own, so that {option} says nothing there")
         chosen = [rung for rung in TASK_RUNGS if not args.only or any(word in rung.name for word in args.only)]
         run_which_attribute(TaskBudget(device=str(chosen_device(args))), args.seeds, args.out, chosen)
     print(markdown_table(which_attribute_table(list(load_which_attribute(args.out)))))
+    return 0
+
+
+def refuse_other_options(args: argparse.Namespace) -> None:
+    """Tasks with a budget of their own take no option of the plain one."""
+    given = [name for name in given_fields(args, Budget) if name != "device"]
+    given += [name for name in ("tune", "n_episodes") if getattr(args, name) is not None]
+    if given and not args.table:
+        option = f"--{given[0].replace('_', '-')}"
+        raise ValueError(f"--tasks {args.tasks} has a budget of its own, so that {option} says nothing there")
+
+
+def run_real(args: argparse.Namespace) -> int:
+    """Trained on rendered sprites alone, tested on real videos; a table for each set."""
+    if not args.table:
+        budget = SimBudget(device=str(chosen_device(args)))
+        run_sim_to_real(budget, args.seeds, real_folder(args.real), args.out, args.only or ())
+    results = list(load_sim_to_real(args.out))
+    for name in dict.fromkeys(result.metadata["set"] for result in results):
+        print(f"\n{name}\n\n{markdown_table(sim_to_real_table(results, name))}", flush=True)
     return 0
 
 

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", help='"auto": continue the run in --out if there is one; or a checkpoint')
     add_device_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="estimate time and memory of the run, train nothing")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="folder that keeps frozen tokens from run to run")
     parser.add_argument("--tensorboard", action="store_true", help="write training curves for TensorBoard into --out")
     add_data_arguments(parser)
     model = parser.add_argument_group("model")
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if team.is_main:
         print(f"{len(clips)} training clips of {len(clips.class_names)} classes; {model.describe()}", flush=True)
     if args.dry_run:
-        print(estimate_run(model, clips, episodes, config, n_steps))
+        print(estimate_run(model, clips, episodes, config, n_steps, args.cache))
         return 0
     result = train(
         model,
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         validation,
         args.resume,
         out=args.out,
+        cache=args.cache,
         text=None if args.text is None else TextFeatures.load(args.text),
         on_log=_tensorboard(args.out) if args.tensorboard and team.is_main else None,
         name=args.out.name,

@@ -130,6 +130,7 @@ class Budget:
         views: fixed readings of a training clip.
         backbone: the bundled one or a timm name.
         weights: a .safetensors file with the weights of that backbone.
+        backbone_depth: its first so many blocks alone; None: all.
     """
 
     n_steps: int = 500
@@ -144,6 +145,7 @@ class Budget:
     views: int = 4
     backbone: str = BUNDLED
     weights: Path | None = None
+    backbone_depth: int | None = None
 
 
 class ShuffledFrames(LabelledClips):
@@ -163,6 +165,7 @@ def build(rung: Rung, budget: Budget, seed: int) -> TaskAdapterViT:
     """The rung's model at its start."""
     torch.manual_seed(seed)
     size: dict[str, Any] = {} if budget.backbone == BUNDLED else {"img_size": budget.size}
+    size |= {} if budget.backbone_depth is None else {"depth": budget.backbone_depth}
     if budget.weights:
         backbone = load_backbone(budget.weights, architecture=budget.backbone, **size)
     else:

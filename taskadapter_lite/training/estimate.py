@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -51,12 +52,20 @@ class Estimate:
 
 
 def estimate_run(
-    model: TaskAdapterViT, clips: LabelledClips, episodes: Episodes, config: TrainConfig, n_steps: int
+    model: TaskAdapterViT,
+    clips: LabelledClips,
+    episodes: Episodes,
+    config: TrainConfig,
+    n_steps: int,
+    cache: str | Path | None = None,
 ) -> Estimate:
-    """Measure a few steps at learning rate 0 and extrapolate; the model stays as it is."""
+    """Measure a few steps at learning rate 0 and extrapolate; the model stays as it is.
+
+    What `cache`, the folder of `train`, holds already costs no reading.
+    """
     restore_settings = remember_settings(model)
     try:
-        return _measure(Trainer(model, clips, episodes, config, Team()), n_steps)
+        return _measure(Trainer(model, clips, episodes, config, Team(), cache_folder=cache), n_steps)
     finally:
         restore_settings()
 
@@ -71,7 +80,7 @@ def _measure(trainer: Trainer, n_steps: int) -> Estimate:
     B = len(episodes[0].clips)
     if trainer.cache is None:  # every step reads anew
         return Estimate(n_steps, median(new + known), 0.0, memory, 0)
-    one = trainer.cache.tokens([0]).numel() * 4
+    one = trainer.cache.clip_bytes
     readings = len(clips) * config.views  # drawn at random, so that some are met twice before all are met once
     met = readings * (1 - (1 - 1 / readings) ** (n_steps * E * B))
     reading_s = met * max(0.0, median(new) - median(known)) / (E * B)

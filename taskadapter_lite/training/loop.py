@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.backbone import weights_file
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episodes, episode_hash
 from taskadapter_lite.evaluation import evaluate
@@ -55,6 +55,7 @@ def train(
     *,
     out: str | Path | None = None,
     text: TextFeatures | None = None,
+    cache: str | Path | None = None,
     on_log: Callable[[dict], None] | None = None,
     progress: bool = True,
     name: str = "train",
@@ -77,6 +78,8 @@ def train(
             that checkpoint.
         out: folder for checkpoints, `adapters.safetensors` and `result.json`; None writes nothing.
         text: features of the class names of training and validation; scores by name are fused with those by sight.
+        cache: folder that keeps frozen tokens from run to run, named by all that changes them; None keeps them in
+            memory. With `precision="bf16"` they are computed and kept in bfloat16.
         on_log: called with each new row of the history.
         progress: show a progress bar with loss, accuracy and time left.
         name: of the result.
@@ -91,7 +94,7 @@ def train(
     """
     restore_settings = remember_settings(model)
     try:
-        run = TrainingRun(model, clips, episodes, config or TrainConfig.recommended(), validation, out, text)
+        run = TrainingRun(model, clips, episodes, config or TrainConfig.recommended(), validation, out, text, cache)
         run.prepare(resume)
         shown = progress and run.team.is_main
         with (
@@ -126,6 +129,7 @@ class TrainingRun:
         validation: tuple[LabelledClips, Episodes] | None,
         out: str | Path | None,
         text: TextFeatures | None,
+        cache: str | Path | None = None,
     ) -> None:
         self.model, self.clips, self.episodes, self.config = model, clips, episodes, config
         self.out = None if out is None else Path(out)
@@ -136,11 +140,11 @@ class TrainingRun:
                 f"of episodes, {len(episodes)}"
             )
         self.team = Team()
-        self.trainer = Trainer(model, clips, episodes, config, self.team, text)
+        self.trainer = Trainer(model, clips, episodes, config, self.team, text, cache)
         self.validation, self.text = validation, text
         if validation is not None:
             self.validation_cache = (
-                PrefixCache(model, validation[0], workers=config.workers) if self.trainer.prefix_is_fixed else None
+                self.trainer.token_cache(cache, validation[0], None) if self.trainer.prefix_is_fixed else None
             )
         self.stopped = False
         self.clock = time.perf_counter()
@@ -326,6 +330,7 @@ class TrainingRun:
             seeds={"training": self.config.seed} | ({} if seed is None else {"episodes": seed}),
             config={
                 "model": self.model.config,
+                "weights": weights_file(self.model.backbone),
                 "aggregation": self.config.shot_aggregation,
                 "training": self.config.as_dict() | {"aggregation": self.config.shot_aggregation},
                 "n_steps": self.n_steps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,6 +109,7 @@ class Trainer:
     Args:
         model, clips, episodes, config, text: as `train` takes them.
         team: the processes that share each step's episodes.
+        cache_folder: keeps frozen tokens from run to run.
 
     Raises:
         ValueError: nothing to train.
@@ -121,6 +123,7 @@ class Trainer:
         config: TrainConfig,
         team: Team,
         text: TextFeatures | None = None,
+        cache_folder: str | Path | None = None,
     ) -> None:
         self.model, self.clips, self.episodes, self.config, self.team = model, clips, episodes, config, team
         if config.scope is not None:
@@ -143,7 +146,19 @@ class Trainer:
         self.reader = ReadAhead(self._read, config.workers > 0)
         self.cache = None
         if self.prefix_is_fixed and config.views:
-            self.cache = PrefixCache(model, clips, views=config.views, workers=config.workers)
+            self.cache = self.token_cache(cache_folder, clips, config.views)
+
+    def token_cache(self, folder: str | Path | None, clips: LabelledClips, views: int | None) -> PrefixCache:
+        """Frozen tokens of clips, in the run's precision, in memory or in a folder."""
+        low = self.config.precision == "bf16"
+        options: dict[str, Any] = {
+            "dtype": torch.bfloat16 if low else torch.float32,
+            "precision": self.config.precision,
+        }
+        options |= {"views": views, "workers": self.config.workers}
+        if folder is None:
+            return PrefixCache(self.model, clips, **options)
+        return PrefixCache.in_folder(folder, self.model, clips, **options)
 
     def step(self, numbers: Sequence[int], learning_rate: float) -> StepResult:
         """Take one optimiser step on the mean loss of episodes `numbers`, of which this process runs its share."""

@@ -608,3 +608,15 @@ def test_settings_out_of_range_are_named(wrong):
 def test_the_configuration_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().seed = 1
+
+
+def test_a_folder_of_tokens_is_shared_by_runs_and_changes_no_number(tmp_path):
+    plain, _ = tiny_train()
+    kept, _ = tiny_train(cache=tmp_path)
+    files = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.tokens")}
+    assert len(files) == 2  # training and validation clips
+    again, _ = tiny_train(cache=tmp_path, learning_rate=1e-4)
+    assert {file.name for file in tmp_path.glob("*.tokens")} == files.keys()
+    for name, value in plain.adapter_state().items():
+        assert torch.equal(value, kept.adapter_state()[name])
+    assert not all(torch.equal(value, again.adapter_state()[name]) for name, value in kept.adapter_state().items())

@@ -1,0 +1,285 @@
+"""Adapters trained on rendered sprites alone -> how well they tell real videos apart, of which they have seen none.
+
+The backbone is a frozen image transformer in frames of 112 x 112 pixels. Rates are chosen on sprites of the validation
+classes; the real sets are tested once for each rung and seed, all of their classes, on the same episodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.data.datasets import ClipFolder, FrameFolder, SpriteClips
+from taskadapter_lite.data.labelled import FileClips, LabelledClips
+from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
+from taskadapter_lite.evaluation import evaluate
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.results import RunResult, comparison_table
+from taskadapter_lite.studies.ladder import AIM, ALL, file_name
+from taskadapter_lite.training.checkpoints import load_checkpoint
+from taskadapter_lite.training.loop import TrainConfig, train
+
+T = 8
+SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=1)
+EPISODE_SEED = 77  # of every test list
+REAL = ("ssv2_toy", "signs")  # folders below --real
+VALIDATION = "sprites, validation classes"
+TEMPERATURES = {"otam": 2.0, "cosine": 16.0}  # OTAM sums 16 frame distances
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row.
+
+    Attributes:
+        name: of the row.
+        axes: what is adapted; none is the frozen backbone.
+        metric: in training and at test.
+        levels: of the sprites that it is trained on.
+        blocks: the first so many blocks of the backbone; None: all.
+        rate: a learning rate of its own; None: the chosen one.
+        group: "main" or what a further row is about.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    metric: str = "otam"
+    levels: tuple[str, ...] = ("plain", "cluttered")
+    blocks: int | None = None
+    rate: float | None = None
+    group: str = "main"
+
+
+ORDER_BLIND = ("space", "joint")
+RUNGS = (
+    Rung("Frozen, OTAM", ()),
+    Rung("+ time, OTAM", AIM),
+    Rung("+ task, inductive, OTAM", ALL),
+    Rung("Space + joint (order-blind), OTAM", ORDER_BLIND),
+    Rung("Frozen, cosine", (), "cosine"),
+    Rung("+ time, cosine", AIM, "cosine"),
+    Rung("+ task, inductive, cosine", ALL, "cosine"),
+    Rung("Space + joint (order-blind), cosine", ORDER_BLIND, "cosine"),
+    Rung("+ time, OTAM, plain sprites alone", AIM, levels=("plain",), group="training clips"),
+    Rung("Frozen, OTAM, first 8 blocks", (), blocks=8, group="first 8 blocks"),
+    *(
+        Rung(f"+ time, OTAM, first 8 blocks, rate {rate:g}", AIM, blocks=8, rate=rate, group="first 8 blocks")
+        for rate in (1e-3, 3e-3)
+    ),
+)
+TUNED, RATES = "+ time, OTAM", (1e-3, 3e-3)  # the rung on which the rate of all is chosen, with seed 0
+
+
+@dataclass(frozen=True)
+class SimBudget:
+    """What every row gets.
+
+    Attributes:
+        n_steps: training episodes, 5-way 1-shot with one query a class.
+        clips_per_class: rendered training clips of each of the 64 classes, shared out among the levels.
+        val_clips: rendered validation clips a class and level.
+        n_test: episodes of each real set; half as many for validation.
+        depth: adapted blocks.
+        backbone: a name that `load_backbone` knows.
+        size: side of the frames in pixels.
+        device: where.
+    """
+
+    n_steps: int = 300
+    clips_per_class: int = 16
+    val_clips: int = 4
+    n_test: int = 400
+    depth: int = 2
+    backbone: str = "dinov2_small"
+    size: int = 112
+    device: str = "cpu"
+
+
+class JoinedClips(LabelledClips):
+    """Clips of several data sets with the same classes, one after the other.
+
+    Args:
+        parts: data sets of equal class names and T.
+    """
+
+    def __init__(self, parts: Sequence[SpriteClips]) -> None:
+        first = parts[0]
+        paths, labels = ([x for part in parts for x in getattr(part, what)] for what in ("paths", "labels"))
+        super().__init__(paths, labels, first.class_names, first.T, first.seed)
+        self.parts, self.size, self.n_frames = list(parts), first.size, first.n_frames
+        self._place = [(part, i) for part in parts for i in range(len(part))]
+
+    def read(self, i: int, view: int | None = None) -> Tensor:
+        part, own = self._place[i]
+        return part.read(own, view)
+
+
+def real_folder(given: str | Path | None) -> Path:
+    """The folder of the real sets: as given, else $TASKADAPTER_REAL.
+
+    Raises:
+        ValueError: none is named, or a set is not in it.
+    """
+    named = given or os.environ.get("TASKADAPTER_REAL")
+    if not named:
+        raise ValueError(f"no folder of real videos is named: give --real DIR with {' and '.join(REAL)} in it")
+    for name in REAL:
+        if not (Path(named) / name).is_dir():
+            raise ValueError(f"{named} holds no folder {name}, one of {' and '.join(REAL)}")
+    return Path(named)
+
+
+def open_real(root: Path, name: str, size: int, class_names: Sequence[str] | None = None) -> FileClips:
+    """A real set with its groups: the signer, or for frames the clip's content, so that copies stay together."""
+    if name == "signs":
+        return ClipFolder(root / name, class_names, T=T, size=size, resize=size, groups=r"(user\d+)_")
+    clips = FrameFolder(root / name, class_names, T=T, size=size, resize=size)
+    first_images = [min((clips.root / path).iterdir()) for path in clips.paths]
+    clips.groups = [hashlib.sha256(image.read_bytes()).hexdigest() for image in first_images]
+    return clips
+
+
+def open_sets(root: Path, budget: SimBudget) -> dict[str, LabelledClips]:
+    """Validation sprites, and both real sets with all their classes."""
+    found: dict[str, LabelledClips] = {VALIDATION: sprites("val", budget.val_clips, ("plain", "cluttered"), budget)}
+    return found | {name: open_real(root, name, budget.size) for name in REAL}
+
+
+def sprites(part: str, clips_per_class: int, levels: Sequence[str], budget: SimBudget) -> JoinedClips:
+    """Rendered clips of a part's classes, so many a class and level."""
+    return JoinedClips([SpriteClips(part, clips_per_class, T, size=budget.size, level=level) for level in levels])
+
+
+def episodes_of(name: str, clips: LabelledClips, budget: SimBudget) -> EpisodeSampler:
+    """The test list of a set: always the same."""
+    n = budget.n_test // 2 if name == VALIDATION else budget.n_test
+    return EpisodeSampler(clips.labels, SPEC, n, EPISODE_SEED, clips.class_names, clips.groups)
+
+
+def build(rung: Rung, budget: SimBudget, seed: int) -> TaskAdapterViT:
+    """The rung's model at its start; the frozen one has the same prefix, so that tokens are shared."""
+    torch.manual_seed(seed)
+    blocks: dict[str, Any] = {} if rung.blocks is None else {"depth": rung.blocks}
+    backbone = load_backbone(budget.backbone, img_size=budget.size, **blocks)
+    ordered = "time" in rung.axes
+    place, std = ("adapted", 0.5) if ordered else (None, 0.0)
+    model = TaskAdapterViT(backbone, budget.depth, T, axes=rung.axes, temporal_embedding=place, temporal_std=std)
+    return model.to(budget.device)
+
+
+def trained_rung(
+    rung: Rung, budget: SimBudget, seed: int, rate: float, out: Path, progress: bool
+) -> tuple[TaskAdapterViT, list[dict]]:
+    """The rung's model after training, and the history; a run that was cut off goes on, a finished one is read."""
+    model = build(rung, budget, seed)
+    folder = out / "runs" / f"{file_name(rung.name)}_rate_{rate:g}_seed{seed}"
+    if not (folder / "result.json").exists():
+        config = TrainConfig.recommended(
+            n_steps=budget.n_steps,
+            learning_rate=rate,
+            metric=rung.metric,
+            temperature=TEMPERATURES[rung.metric],
+            views=1,
+            precision="bf16",
+            validation_every=0,
+            checkpoint_every=50,
+            seed=seed,
+        )
+        clips = sprites("train", budget.clips_per_class // len(rung.levels), rung.levels, budget)
+        episodes = EpisodeSampler(clips.labels, SPEC, budget.n_steps, seed, clips.class_names)
+        train(model, clips, episodes, config, None, "auto", out=folder, cache=out / "tokens", progress=progress)
+    load_checkpoint(folder / "adapters.safetensors", model)
+    return model, RunResult.load(folder / "result.json").history
+
+
+def run_rung(
+    rung: Rung, budget: SimBudget, seed: int, rate: float, sets: dict[str, LabelledClips], out: Path, progress: bool
+) -> None:
+    """Train a rung with one seed and test it on each set; what `out` holds already is not done again."""
+    missing = {name: file for name in sets if not (file := _file(out, rung, name, rate, seed)).exists()}
+    if not missing:
+        return
+    model, history = (
+        trained_rung(rung, budget, seed, rate, out, progress) if rung.axes else (build(rung, budget, 0), [])
+    )
+    for name, file in missing.items():
+        clips = sets[name]
+        cache = PrefixCache.in_folder(out / "tokens", model, clips, dtype=torch.bfloat16, precision="bf16")
+        result = evaluate(
+            model,
+            clips,
+            episodes_of(name, clips, budget),
+            rung.metric,
+            cache=cache,
+            batch_size=2,
+            precision="bf16",
+            keep_queries=True,
+            progress=progress,
+            name=rung.name,
+        )
+        result.seeds |= {"training": seed}
+        result.metadata |= {"set": name, "learning_rate": rate if rung.axes else None, "group": rung.group}
+        result.metadata |= {"training_steps": budget.n_steps if rung.axes else 0, "real_videos_trained_on": 0}
+        result.history = history if name == VALIDATION else []
+        result.save(file)
+
+
+def run_sim_to_real(
+    budget: SimBudget, seeds: Sequence[int], root: Path, out: Path, only: Sequence[str] = (), progress: bool = True
+) -> None:
+    """Choose the rate, then run the rungs one after the other, each with all seeds."""
+    sets = open_sets(root, budget)
+    rungs = [rung for rung in RUNGS if not only or any(word in rung.name for word in only)]
+    for rung in rungs:
+        trains = bool(rung.axes)
+        rate = (rung.rate or chosen_rate(budget, sets, out, progress)) if trains else 0.0
+        for seed in seeds if trains else seeds[:1]:
+            run_rung(rung, budget, seed, rate, sets, out, progress)
+
+
+def chosen_rate(budget: SimBudget, sets: dict[str, LabelledClips], out: Path, progress: bool = True) -> float:
+    """The learning rate that does best on the validation sprites with seed 0; the real sets are not looked at."""
+    rung = next(rung for rung in RUNGS if rung.name == TUNED)
+    validation = {VALIDATION: sets[VALIDATION]}
+    scored = {}
+    for rate in RATES:
+        run_rung(rung, budget, 0, rate, validation, out, progress)
+        scored[rate] = fmean(RunResult.load(_file(out, rung, VALIDATION, rate, 0)).accuracies)
+    return max(scored, key=lambda rate: scored[rate])
+
+
+def _file(out: Path, rung: Rung, name: str, rate: float, seed: int) -> Path:
+    trained = f"rate {rate * 1e4:g}e-4 " if rung.axes else ""
+    return out / f"{file_name(f'{rung.name} on {name} {trained}seed {seed}')}.json"
+
+
+def load_sim_to_real(out: Path) -> Iterator[RunResult]:
+    """All results of a folder, in the order of the rows."""
+    found = [RunResult.load(file) for file in sorted(out.glob("*.json"))]
+    for rung in RUNGS:
+        yield from (result for result in found if result.name == rung.name)
+
+
+def tested_rates(results: Iterable[RunResult]) -> list[RunResult]:
+    """Without the runs of rates that the validation did not choose: those were never tested on real videos."""
+    results = list(results)
+    tested = {(r.name, r.metadata["learning_rate"]) for r in results if r.metadata["set"] != VALIDATION}
+    return [r for r in results if (r.name, r.metadata["learning_rate"]) in tested]
+
+
+def sim_to_real_table(results: Sequence[RunResult], name: str) -> pd.DataFrame:
+    """The rows of one set in percent, as `comparison_table`, beside the frozen backbone with the same metric's head."""
+    rows = [result for result in tested_rates(results) if result.metadata["set"] == name]
+    baseline = "Frozen, OTAM" if any(row.name == "Frozen, OTAM" for row in rows) else None
+    return comparison_table(rows, baseline=baseline)
