@@ -166,5 +166,6 @@ def test_the_readme_and_the_demo_run_from_the_wheel_with_clips_rendered_once(hom
     assert found == listed or found[0] != listed[0]  # all are the bundled ones, or none where the encoder is another
     told = run(home, "taskadapter_lite", "demo", "--quick")
     assert "Task-Adapter" in told
+    assert "make" not in told  # there is no Makefile
     assert (home / "elsewhere" / "runs" / "demo" / "result.json").is_file()
     assert len(list((home / "cache").rglob("manifest.json"))) == 1

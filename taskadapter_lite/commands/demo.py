@@ -170,4 +170,10 @@ def say_where(out: Path, seconds: float) -> None:
     print("  adapters.safetensors       the trained adapters")
     print("  ladder.png                 the table as a figure")
     print("  cross_video_attention.png  what a query video attends to in the support videos")
-    print("next: make lab")
+    print(f"next: {next_command(out, Path(__file__).parents[2])}")
+
+
+def next_command(out: Path, root: Path) -> str:
+    """The course where `root` is the repository; where the library came as a wheel, a question to the new adapters."""
+    in_repository = (root / "Makefile").is_file()
+    return "make lab" if in_repository else f"taskadapter-lite evaluate {out / 'adapters.safetensors'}"

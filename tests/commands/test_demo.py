@@ -1,6 +1,7 @@
 """The demo end to end, in its quick form: files, numbers that repeat, a table computed from what was saved."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from safetensors.torch import load_file
 
 from taskadapter_lite.__main__ import main
 from taskadapter_lite.backbone import load_backbone
-from taskadapter_lite.commands.demo import table
+from taskadapter_lite.commands import build_parser
+from taskadapter_lite.commands.demo import next_command, table
 from taskadapter_lite.results import RunResult, accuracy_interval
 from taskadapter_lite.training.checkpoints import load_model
 
@@ -62,3 +64,11 @@ def test_the_same_seed_gives_the_same_numbers(demo, tmp_path):
     assert main(["demo", "--quick", "--out", str(tmp_path)]) == 0
     rows = [RunResult.load(folder / "result.json").metadata["rows"] for folder in (demo, tmp_path)]
     assert [row["accuracies"] for row in rows[0]] == [row["accuracies"] for row in rows[1]]
+
+
+def test_the_next_command_is_one_that_is_there(tmp_path):
+    assert next_command(tmp_path, Path(__file__).parents[2]) == "make lab"
+    found = next_command(tmp_path, tmp_path)
+    verb = found.split()[1:]
+    assert found.startswith("taskadapter-lite ")
+    assert build_parser("evaluate").parse_args(verb).adapters == tmp_path / "adapters.safetensors"
