@@ -3,6 +3,7 @@
 A plot function takes arrays and `ax=None`, draws, and returns the Axes; nothing here imports the rest of the library.
 """
 
+from taskadapter_lite.figures.architecture import Architecture
 from taskadapter_lite.figures.attention import (
     darkest_share,
     drawn_videos,
@@ -34,6 +35,7 @@ from taskadapter_lite.figures.results import (
 )
 
 __all__ = [
+    "Architecture",
     "Picture",
     "animation_bytes",
     "contact_sheet",
