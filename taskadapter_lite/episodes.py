@@ -178,10 +178,14 @@ class EpisodeSampler(EpisodeList):
                     f"support and {spec.clips_needed - spec.k_shot} query clips that share no group can't be drawn"
                 )
 
+    def draw_classes(self, rng: np.random.Generator) -> np.ndarray:
+        """(n_way,) classes of one episode, drawn evenly and without repetition."""
+        return rng.permutation(self.class_ids)[: self.spec.n_way]
+
     def draw(self, rng: np.random.Generator) -> Episode:
         """An episode of classes and clips drawn evenly."""
         n_way, k_shot = self.spec.n_way, self.spec.k_shot
-        classes = rng.permutation(self.class_ids)[:n_way]
+        classes = self.draw_classes(rng)
         counts = self._query_counts(rng)
         drawn = [
             self._apart(rng.permutation(self._clips_of[c]), n)[: k_shot + n]

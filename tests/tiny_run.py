@@ -31,11 +31,11 @@ class ColouredClips(LabelledClips):
         return (255 * frames.clamp(0, 1)).to(torch.uint8)
 
 
-def tiny_backbone(seed: int = 0) -> VisionTransformer:
+def tiny_backbone(seed: int = 0, size: int = SIZE) -> VisionTransformer:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return VisionTransformer(
-            img_size=SIZE, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=0, global_pool="token"
+            img_size=size, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=0, global_pool="token"
         )
 
 

@@ -192,11 +192,11 @@ def plot_token_attention(clip: Any, weights: Any, n: int, head: int | None = Non
 
 def _attention_axes(n_videos: int, T: int, aspect: float, figure: Figure | None) -> np.ndarray:
     """Strips, bars beside them and lines below, that share frames and rows; sizes in inches."""
-    left, width, bars, below, lines = 1.95, 8.0, 1.75, 0.55, 1.05
+    left, width, bars, below, lines = 1.9, 6.75, 1.55, 0.55, 1.05
     strips = width / T * aspect * (n_videos - QUERY_ROW)  # one row too many: room around the query
     figure = figure or plt.figure()
-    figure.set_size_inches(12, below + lines + 0.3 + strips + 0.35)
-    scale = np.array([12, figure.get_figheight()] * 2)
+    figure.set_size_inches(10.4, below + lines + 0.3 + strips + 0.35)
+    scale = np.array([10.4, figure.get_figheight()] * 2)
     axes = [
         figure.add_axes(np.array(place) / scale)
         for place in (
@@ -245,7 +245,7 @@ def _share_bars(ax: Axes, shares: np.ndarray, colours: list[str], chance: float)
         ax.annotate(f"{100 * share:.1f}%", place, (4, 0), textcoords="offset points", va="center", fontsize=9)
     ax.plot([100 * chance] * 2, [-0.5, len(shares) - 0.5], "--", color="#555555", linewidth=1)
     ax.text(100 * chance, -0.55, "equal\nshares", ha="center", va="bottom", fontsize=8, color="#555555")
-    ax.set(xlim=(0, 135 * max(shares.max(), chance)), xlabel="share of attention (%)")
+    ax.set(xlim=(0, 155 * max(shares.max(), chance)), xlabel="share of attention (%)")
     ax.spines["left"].set_visible(False)
 
 

@@ -6,7 +6,8 @@ import base64
 import gc
 import html
 import io
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
@@ -24,15 +25,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.episodes import Episode
 from taskadapter_lite.figures import plot_learning_curves
 from taskadapter_lite.figures.clips import STYLE
+from taskadapter_lite.model import TaskAdapterViT
 
 Draw = Callable[..., Any]  # fills the empty figure that it gets as `figure`
 Mark = Callable[[Any], Sequence[Artist]]  # adds artists to what a Draw returned
+PAGE = 1000  # pixels that a page of JupyterLab is wide on a laptop
 KEPT = 64  # pictures of one widget; moving back to one of them costs nothing
-SCREEN_DPI = 72
-STILL = {"width": 560, "quality": 60}  # pixels and JPEG quality of what stays in the file of a notebook
+STILL = {"width": 760, "quality": 60}  # pixels and JPEG quality of what stays in the file of a notebook
 WIDE = widgets.Layout(width="450px")
+WARNING = "var(--jp-error-color1, #B34400)"  # readable on a light and on a dark page
 LABELS = {"description_width": "140px"}
 
 
@@ -50,13 +55,15 @@ class Drawing:
 
     Args:
         draw: fills the empty figure that it gets as `figure`; what it returns is kept as `axes`.
+
+    It is drawn at 96 dots an inch, or as many as fit into a page: a browser that shrinks it makes its text too small.
     """
 
     def __init__(self, draw: Draw) -> None:
         self.canvas = FigureCanvasAgg(Figure())
         with mpl.rc_context(_style()):
             self.axes = draw(figure=self.canvas.figure)
-            self.canvas.figure.set_dpi(SCREEN_DPI)
+            self.canvas.figure.set_dpi(min(96, PAGE / self.canvas.figure.get_figwidth()))
             self.canvas.draw()
         self._plain = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
 
@@ -74,13 +81,13 @@ class Drawing:
 
 
 def png_bytes(pictures: Sequence[np.ndarray]) -> bytes:
-    """Pictures (height, width, 3) side by side, tops aligned, as one PNG."""
+    """Pictures (height, width, 3) one below the other as one PNG: side by side they would be shrunk to fit the page."""
     if not pictures:
         return b""
-    height = max(len(picture) for picture in pictures)
-    pictures = [np.pad(p, ((0, height - len(p)), (0, 0), (0, 0)), constant_values=255) for p in pictures]
+    width = max(picture.shape[1] for picture in pictures)
+    pictures = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(pictures, axis=1)).save(buffer, "PNG", compress_level=1)
+    Image.fromarray(np.concatenate(pictures)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -112,6 +119,8 @@ class FigureWidget(widgets.VBox):
         above: what stands above them and does not.
     """
 
+    title = ""  # what the picture shows, in a line: its text where it can't be seen
+    _held = False  # True while several controls are moved at once
     pictured = True  # False: the note shows everything, the picture is for where widgets do not run
 
     def __init__(self, rows: Sequence[Sequence[widgets.Widget]], above: Sequence[widgets.Widget] = ()) -> None:
@@ -131,7 +140,7 @@ class FigureWidget(widgets.VBox):
         return tuple(control.value for control in self._controls)
 
     def draws(self) -> list[Draw]:
-        """What fills the figures of the present state, one or several side by side."""
+        """What fills the figures of the present state, one or several."""
         raise NotImplementedError
 
     def describe(self) -> str:
@@ -140,23 +149,42 @@ class FigureWidget(widgets.VBox):
 
     def refresh(self, _change: Any = None) -> None:
         """Show the picture of the present state."""
+        if self._held:
+            return
         try:
             with young_garbage():
                 self.picture.value, self.note.value = self._show(*self.state())
+            self.picture.layout.display = None if self.picture.value else "none"  # no picture is no broken picture
             self.error.value = ""
         except (ValueError, OSError) as error:
             self.error.value = sentence(error)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict:
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         picture = self.picture.value or self._png()
         if picture:
             data["image/jpeg"] = base64.b64encode(still_copy(picture)).decode()
-        return bundle
+            metadata["image/jpeg"] = {"alt": f"{self.title}. {plain_text(self.note.value)}".strip()}
+        return data, metadata
+
+    @contextmanager
+    def hold_updates(self) -> Iterator[None]:
+        """Change several controls, then draw once."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self.refresh()
 
     def _png(self) -> bytes:
         return png_bytes([Drawing(draw).pixels() for draw in self.draws()])
+
+
+def plain_text(written: str) -> str:
+    """HTML -> the words in it."""
+    return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", written).split()))
 
 
 def still_copy(png: bytes) -> bytes:
@@ -170,7 +198,7 @@ def still_copy(png: bytes) -> bytes:
 
 def sentence(error: Exception) -> str:
     """An error as one line of HTML, announced by screen readers."""
-    return f'<div role="alert" style="color:#B34400">{html.escape(str(error))}</div>'
+    return f'<div role="alert" style="color:{WARNING}">{html.escape(str(error))}</div>'
 
 
 def slider(name: str, options: Sequence[Any], value: Any = None) -> widgets.SelectionSlider:
@@ -188,17 +216,15 @@ def choice(name: str, options: Sequence[Any]) -> widgets.Dropdown:
 
 
 def places(name: str, grid: tuple[int, int]) -> widgets.Widget:
-    """A patch of a frame, n = 1..h * w row by row: buttons that lie as the patches do, or a slider for many."""
+    """A patch of a frame, n = 1..h * w row by row: a frame to click, or a slider where anywidget is not installed."""
     h, w = grid
-    options = [(f"row {row}, column {column}", 1 + row * w + column) for row in range(h) for column in range(w)]
     middle = 1 + (h // 2) * w + w // 2
-    if w > 8:
-        return slider(name, options, middle)
-    options = [(str(n), n) for _, n in options]
-    layout = widgets.Layout(width=f"{42 * w + 6}px")  # so that a row of buttons is a row of patches
-    return widgets.ToggleButtons(
-        options=options, value=middle, description=name, layout=layout, style={"button_width": "38px"}
-    )
+    try:
+        from taskadapter_lite.widgets.frame_picker import FramePicker
+    except ModuleNotFoundError:
+        every = [(f"row {row}, column {column}", 1 + row * w + column) for row in range(h) for column in range(w)]
+        return slider(name, every, middle)
+    return FramePicker(grid, middle, name)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]], bold: Sequence[int] = ()) -> str:
@@ -210,6 +236,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], bold: Sequence[int
         tds = "".join(f"<td style='padding:0 14px 0 0'>{html.escape(str(cell))}</td>" for cell in row)
         body += f"<tr style='font-weight:{weight}'>{tds}</tr>"
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def by_name(models: TaskAdapterViT | Mapping[str, TaskAdapterViT]) -> dict[str, TaskAdapterViT]:
+    """Name -> model; a model alone is "this model"."""
+    return dict(models) if isinstance(models, Mapping) else {"this model": models}
+
+
+def names_of(clips: LabelledClips, episode: Episode) -> list[str]:
+    """The names of an episode's classes, by label."""
+    return [clips.class_names[c] for c in episode.classes.tolist()]
 
 
 class LiveCurves:

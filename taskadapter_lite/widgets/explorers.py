@@ -1,8 +1,7 @@
-"""The figures of the course, driven by ipywidgets: episodes, attention, alignment, and clips of one's own."""
+"""Attention and alignment of episodes: choose a query, a place, a class, a model, and see the figure for it."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
@@ -16,9 +15,8 @@ from einops import rearrange
 from taskadapter_lite.adapters import SCOPES
 from taskadapter_lite.backbone import plain_blocks
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec
+from taskadapter_lite.episodes import Episode
 from taskadapter_lite.figures import (
-    animation_bytes,
     darkest_share,
     drawn_videos,
     mark_token,
@@ -26,93 +24,25 @@ from taskadapter_lite.figures import (
     plot_alignment,
     plot_cross_video_attention,
     query_maps,
-    show_episode,
 )
 from taskadapter_lite.metrics import alignment, bimhm_scores, otam_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Prediction, predict
 from taskadapter_lite.widgets.base import (
-    LABELS,
     Draw,
     Drawing,
     FigureWidget,
     Mark,
+    by_name,
     choice,
+    names_of,
     places,
     png_bytes,
     slider,
     table,
 )
-from taskadapter_lite.widgets.playground import FewShotPlayground
 
-__all__ = ["AlignmentExplorer", "AttentionExplorer", "EpisodeBrowser", "FewShotPlayground"]
-
-N_EPISODES = 100  # that the browser offers of one seed
 KEPT_EPISODES = 16  # of which clips and features are held, so that moving back is fast
-
-
-class EpisodeBrowser(FigureWidget):
-    """Draw episodes of any size and see what the sampler did; thumbnails play.
-
-    Args:
-        clips: where episodes are drawn from.
-        max_shot: most shots and most queries a class to offer.
-
-    Where widgets do not run, the notebook shows the episode as a still grid.
-    """
-
-    pictured = False  # thumbnails play instead
-
-    def __init__(self, clips: LabelledClips, max_shot: int = 5) -> None:
-        self.clips = clips
-        self._gifs: dict[int, str] = {}
-        n_classes = len(set(clips.labels))
-        self.way = slider("classes (way)", range(2, min(10, n_classes) + 1), min(5, n_classes))
-        self.shot = slider("clips a class (shot)", range(1, max_shot + 1))
-        self.n_query = slider("queries a class", range(1, max_shot + 1))
-        self.seed = widgets.BoundedIntText(0, min=0, max=10**6, description="seed", style=LABELS)
-        self.number = slider("episode", range(N_EPISODES))
-        super().__init__([[self.way, self.shot], [self.n_query, self.seed], [self.number]])
-
-    @property
-    def episode(self) -> Episode:
-        """The episode that is shown."""
-        spec = EpisodeSpec(self.way.value, self.shot.value, self.n_query.value)
-        return EpisodeSampler(self.clips.labels, spec, N_EPISODES, self.seed.value, self.clips.class_names)[
-            self.number.value
-        ]
-
-    def draws(self) -> list[Draw]:
-        episode = self.episode
-        parts = self.clips.read_batch(episode.support), self.clips.read_batch(episode.query)
-        names = names_of(self.clips, episode)
-        return [partial(show_episode, *parts, episode.support_labels, episode.query_labels, names)]
-
-    def describe(self) -> str:
-        episode, rows = self.episode, []
-        for label, c in enumerate(episode.classes.tolist()):
-            support = episode.support[episode.support_labels == label].tolist()
-            query = episode.query[episode.query_labels == label].tolist()
-            images = ["".join(self._image(i) for i in part) for part in (support, query)]
-            name = escape(self.clips.class_names[c])
-            rows.append(
-                f"<tr><td style='text-align:right;padding:2px 10px;max-width:200px'>{name}</td>"
-                f"<td style='padding:2px'>{images[0]}</td>"
-                f"<td style='padding:2px 2px 2px 14px;border-left:2px solid #555'>{images[1]}</td></tr>"
-            )
-        spec = f"seed {self.seed.value}, episode {self.number.value}: {len(episode.support)} support clips, "
-        head = "<tr><td></td><td><b>support</b></td><td style='padding-left:14px'><b>query</b></td></tr>"
-        return f"<p>{spec}{len(episode.query)} queries, no clip in both</p><table>{head}{''.join(rows)}</table>"
-
-    def _image(self, i: int) -> str:
-        if i not in self._gifs:
-            data = base64.b64encode(animation_bytes(self.clips.read(i))).decode()
-            name = escape(f"clip {i}, {self.clips.class_names[self.clips.labels[i]]}", quote=True)
-            self._gifs[i] = (
-                f'<img src="data:image/gif;base64,{data}" alt="{name}" title="{name}" '
-                'style="height:80px;margin:1px;display:inline-block">'
-            )
-        return self._gifs[i]
 
 
 class AttentionExplorer(FigureWidget):
@@ -123,8 +53,11 @@ class AttentionExplorer(FigureWidget):
         clips: where the episodes' clips are read.
         episodes: what can be looked at, all of one size.
 
-    "Beside it" puts a second view, another model or scope, next to the first, on the same scale of colours.
+    A place is a frame and a patch: click the patch in the frame, or move by arrow keys. "Below it" puts a second view,
+    another model or scope, below the first, on the same scale of colours.
     """
+
+    title = "How a query's attention is shared among the videos of its episode, place by place"
 
     def __init__(
         self,
@@ -132,8 +65,7 @@ class AttentionExplorer(FigureWidget):
         clips: LabelledClips,
         episodes: Sequence[Episode],
     ) -> None:
-        self.models = dict(models) if isinstance(models, Mapping) else {"this model": models}
-        self.clips, self.episodes = clips, episodes
+        self.models, self.clips, self.episodes = by_name(models), clips, episodes
         self._predictions = lru_cache(KEPT_EPISODES)(self._predict)
         self._clips = lru_cache(KEPT_EPISODES)(lambda number: clips.read_batch(episodes[number].clips))
         self._drawings = lru_cache(4)(self._drawing)
@@ -142,15 +74,25 @@ class AttentionExplorer(FigureWidget):
         blocks, heads = [int(block) for block in first.adapted], attention.num_heads
         scopes = sorted(SCOPES, key=lambda scope: scope != first.scope)
         views = [(f"{name}, scope {scope}", (name, scope)) for name in self.models for scope in scopes]
-        self.view, self.beside = choice("view", views), choice("beside it", [("nothing", ""), *views[1:], views[0]])
+        self.view, self.below = choice("view", views), choice("below it", [("nothing", ""), *views[1:], views[0]])
         self.number = slider("episode", range(len(episodes)))
         self.query = slider("query", range(len(episodes[0].query)))
         self.block = slider("block", blocks, blocks[-2:][0])  # in the last block patches reach nothing
         self.head = slider("head", [("mean", -1), *((str(head), head) for head in range(heads))])
         self.frame = slider("frame", range(first.T), first.T // 2)
         self.patch = places("patch", first.backbone.patch_embed.grid_size)
-        rows = [[self.view, self.beside], [self.number, self.query], [self.block, self.head], [self.frame, self.patch]]
-        super().__init__(rows)
+        sliders = [self.number, self.query, self.block, self.head, self.frame]
+        super().__init__([[self.view, self.below], [*sliders, self.patch]])
+        self.children[1].children = [widgets.VBox(sliders), self.patch]  # the frame right of the sliders
+
+    def refresh(self, change: Any = None) -> None:
+        """The picture of the present state, and the frame in which its place is chosen."""
+        super().refresh(change)
+        if hasattr(self.patch, "show"):
+            t = self.frame.value
+            self.patch.show(
+                self._clips(self.number.value)[self._row, t].numpy(), f"frame {t} of query {self.query.value}"
+            )
 
     def draws(self) -> list[Draw]:
         return [self._draw_of(view, self._darkest()) for view in self._views]
@@ -222,7 +164,7 @@ class AttentionExplorer(FigureWidget):
     @property
     def _views(self) -> list[tuple[str, str]]:
         """Model and scope of each figure."""
-        return [self.view.value] + ([self.beside.value] if self.beside.value else [])
+        return [self.view.value] + ([self.below.value] if self.below.value else [])
 
     def _predict(self, view: tuple[str, str], number: int) -> Prediction:
         name, scope = view
@@ -239,32 +181,56 @@ class AlignmentExplorer(FigureWidget):
     """Pick a query and a class: their frames against each other, what the metric counts, and the scores.
 
     Args:
-        model: trained or not.
+        models: a model, trained or not, or name -> model (such as frozen and adapted), to be switched between.
         clips: where the episodes' clips are read.
         episodes: what can be looked at, all of one size.
     """
 
-    def __init__(self, model: TaskAdapterViT, clips: LabelledClips, episodes: Sequence[Episode]) -> None:
-        self.model, self.clips, self.episodes = model, clips, episodes
+    title = "Similarity of the frames of a query and of a class, and the pairs of frames that the metric counts"
+
+    def __init__(
+        self,
+        models: TaskAdapterViT | Mapping[str, TaskAdapterViT],
+        clips: LabelledClips,
+        episodes: Sequence[Episode],
+    ) -> None:
+        self.models, self.clips, self.episodes = by_name(models), clips, episodes
         self._features, self._clip = lru_cache(KEPT_EPISODES)(self._compute), lru_cache(KEPT_EPISODES)(clips.read)
-        n_way, _, n_queries = episodes[0].shape
+        n_queries = episodes[0].shape[2]
         self.number, self.query = slider("episode", range(len(episodes))), slider("query", range(n_queries))
-        self.support = slider("class", range(n_way))
+        self.support = choice("class", named(names_of(clips, episodes[0])))
+        self.model = choice("features", list(self.models))
         self.metric = choice("metric", [("OTAM: keeps the order", "otam"), ("Bi-MHM: any order", "bimhm")])
         self.gamma = slider("softness gamma", [0.01, 0.03, 0.1, 0.3, 1.0], 0.1)
         self.metric.observe(lambda change: setattr(self.gamma, "disabled", change["new"] != "otam"), "value")
-        super().__init__([[self.number, self.query], [self.support], [self.metric, self.gamma]])
+        self.number.observe(self._name_classes, "value")
+        models_row = [self.model] if len(self.models) > 1 else []
+        super().__init__([[self.number, self.query], [self.support, *models_row], [self.metric, self.gamma]])
 
-    def _compute(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _name_classes(self, change: Mapping[str, Any]) -> None:
+        """Another episode has other classes; the n-th stays chosen."""
+        with self.hold_updates():
+            chosen = self.support.value
+            self.support.options = named(names_of(self.clips, self.episodes[change["new"]]))
+            self.support.value = chosen
+
+    @property
+    def _chosen(self) -> tuple[str, int]:
+        return self.model.value, self.number.value
+
+    def _compute(self, model: str, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Features of an episode: support (n_way, k_shot, T, D'), query (Q, T, D')."""
         episode = self.episodes[number]
         parts = self.clips.read_batch(episode.support), episode.support_labels, self.clips.read_batch(episode.query)
-        features = predict(self.model, *parts).features
+        features = predict(self.models[model], *parts).features
         support = rearrange(features[: len(episode.support)], "(n k) t d -> n k t d", n=len(episode.classes))
         return support.float().cpu(), features[len(episode.support) :].float().cpu()
 
     def draws(self) -> list[Draw]:
-        episode, (support, query) = self.episodes[self.number.value], self._features(self.number.value)
+        episode, (support, query) = (
+            self.episodes[self.number.value],
+            self._features(self.model.value, self.number.value),
+        )
         c, q = self.support.value, self.query.value
         found = alignment(support[c].mean(0), query[q], self.metric.value, self.gamma.value)
         names = names_of(self.clips, episode)
@@ -274,7 +240,10 @@ class AlignmentExplorer(FigureWidget):
         return [partial(plot_alignment, found.distances, found.weights, query_clip, support_clip, title)]
 
     def describe(self) -> str:
-        episode, (support, query) = self.episodes[self.number.value], self._features(self.number.value)
+        episode, (support, query) = (
+            self.episodes[self.number.value],
+            self._features(self.model.value, self.number.value),
+        )
         q, names = self.query.value, names_of(self.clips, episode)
         otam = self.metric.value == "otam"
         drawn = "prototype"  # the picture aligns the query with the mean of a class's clips, so that is scored
@@ -289,6 +258,6 @@ class AlignmentExplorer(FigureWidget):
         return table(["class", "score (higher is closer)", ""], rows, bold=[int(scores.argmax())])
 
 
-def names_of(clips: LabelledClips, episode: Episode) -> list[str]:
-    """The names of an episode's classes, by label."""
-    return [clips.class_names[c] for c in episode.classes.tolist()]
+def named(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Names to choose from, and their numbers."""
+    return [(name, c) for c, name in enumerate(names)]

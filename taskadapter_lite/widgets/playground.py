@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import tempfile
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,24 @@ from taskadapter_lite.data.public import find_clips, sort_by_class
 from taskadapter_lite.figures import plot_cross_video_attention, show_episode
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Familiarity, Prediction, predict
-from taskadapter_lite.widgets.base import LABELS, WIDE, Draw, FigureWidget, choice, sentence, slider, table
+from taskadapter_lite.widgets.base import (
+    LABELS,
+    WARNING,
+    WIDE,
+    Draw,
+    FigureWidget,
+    by_name,
+    choice,
+    sentence,
+    slider,
+    table,
+)
 
 MAX_CLASSES = 5
 QUERY_FOLDER = "query"  # beside the folders of the classes
+NONE_YET = [("none yet", 0)]
+LONG_AGO = datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone.utc)
+Sizes = dict[tuple[int, int], torch.Tensor]  # (T, size) -> a clip (T, 3, size, size)
 
 
 class FewShotPlayground(FigureWidget):
@@ -31,48 +47,67 @@ class FewShotPlayground(FigureWidget):
     be read gives one sentence; everything else stays as it was.
 
     Args:
-        model: a trained model.
-        known: clips that its backbone knows how to read; others get a warning. None warns about nothing.
+        models: a trained model, or name -> model, to be switched between: each reads the clips at its own size.
+        known: clips that the backbone knows how to read; others get a warning. With several models, name -> clips; a
+            model without such clips warns about nothing, and says so.
         folder: the folder to offer; read at once if it is given.
+
+    Raises:
+        ValueError: known clips of a model that is not there, or not said whose they are.
     """
+
+    title = "The clips given and the clips asked about, with the class that each was taken for"
+    _silent = False  # True while the playground itself moves its controls
 
     def __init__(
         self,
-        model: TaskAdapterViT,
-        known: LabelledClips | None = None,
+        models: TaskAdapterViT | Mapping[str, TaskAdapterViT],
+        known: LabelledClips | Mapping[str, LabelledClips] | None = None,
         folder: str | Path | None = None,
     ) -> None:
-        self.model = model
-        self.familiarity = None if known is None else Familiarity(model, known)
-        self.support: list[tuple[int, str, torch.Tensor]] = []  # (row of the class, file name, clip)
-        self.queries: list[tuple[str, torch.Tensor]] = []
+        self.models = by_name(models)
+        self.known = _known_of(self.models, known)
+        self._familiarity = lru_cache(len(self.models))(lambda name: Familiarity(self.models[name], self.known[name]))
+        self.support: list[tuple[int, str, Sizes]] = []  # (row of the class, file name, clip at each size)
+        self.queries: list[tuple[str, Sizes]] = []
         self.prediction: Prediction | None = None
         self.names = [
-            widgets.Text(
-                f"class {i + 1}", description=f"class {i + 1}", continuous_update=False, style=LABELS, layout=WIDE
-            )
-            for i in range(MAX_CLASSES)
+            widgets.Text(name, description=name, continuous_update=False, style=LABELS, layout=WIDE)
+            for name in map("class {}".format, range(1, MAX_CLASSES + 1))
         ]
         self.uploads = [_upload("its clips") for _ in self.names]
         self.query_upload = _upload("clips to ask about")
         self.folder = widgets.Text(str(folder or ""), description="or a folder", style=LABELS, layout=WIDE)
         self.read = widgets.Button(description="Read the folder")
         self.clear = widgets.Button(description="Start again")
-        self.query = slider("query shown", [("none yet", 0)])
-        blocks = [int(block) for block in model.adapted] if "task" in model.axes else []
-        self.block = choice("attention", [("none", -1), *((f"of block {block}", block) for block in blocks)])
+        self.switch = choice("model", list(self.models))
+        self.query = slider("query shown", NONE_YET)
+        self.block = choice("attention", [("none", -1)])
+        self._offer_blocks()
         self.given = widgets.HTML()
         rows = [[name, upload] for name, upload in zip(self.names, self.uploads, strict=True)]
         before = [widgets.HBox(row) for row in [*rows, [self.query_upload], [self.folder, self.read, self.clear]]]
-        super().__init__([[self.query, self.block]], above=[*before, self.given])
+        switch = [self.switch] if len(self.models) > 1 else []
+        super().__init__([[*switch], [self.query, self.block]], above=[*before, self.given])
         for row, upload in enumerate([*self.uploads, self.query_upload]):
             upload.observe(partial(self._take, row), names="value")
         for name in self.names:
             name.observe(self._predict, names="value")
+        self.switch.observe(self._another_model, names="value")
         self.read.on_click(lambda _: self._report(self.read_folder, self.folder.value))
         self.clear.on_click(lambda _: self.start_again())
         if folder is not None:
             self._report(self.read_folder, folder)
+
+    @property
+    def model(self) -> TaskAdapterViT:
+        """The model that answers."""
+        return self.models[self.switch.value]
+
+    @property
+    def familiarity(self) -> Familiarity | None:
+        """What warns about clips unlike those that the present backbone knows."""
+        return self._familiarity(self.switch.value) if self.switch.value in self.known else None
 
     def read_folder(self, folder: str | Path) -> None:
         """Take the clips of a folder: `<folder>/<class>/<clip>` and `<folder>/query/<clip>`.
@@ -88,35 +123,60 @@ class FewShotPlayground(FigureWidget):
             raise ValueError(f"{folder} must hold 2 to {len(self.names)} folders of classes, it holds {len(classes)}")
         if not asked:
             raise ValueError(f"{root / QUERY_FOLDER} holds no video ({', '.join(VIDEO_SUFFIXES)})")
-        support = [(row, Path(p).name, self._clip(root / p)) for row, c in enumerate(classes) for p in classes[c]]
-        queries = [(Path(path).name, self._clip(root / path)) for path in asked]
+        support = [(row, Path(p).name, self._sizes(root / p)) for row, c in enumerate(classes) for p in classes[c]]
+        queries = [(Path(path).name, self._sizes(root / path)) for path in asked]
         self.support, self.queries = support, queries
-        with self.hold_trait_notifications():
-            for text, c in zip(self.names, classes, strict=False):
-                text.value = c
+        self._rename(list(classes))
         self._predict()
 
     def start_again(self) -> None:
-        """Forget all clips."""
+        """Forget all clips, names and files: everything is as it was when the playground was new."""
         self.support, self.queries = [], []
+        self.folder.value, self.error.value = "", ""
+        self._rename([])
+        for upload in (*self.uploads, self.query_upload):
+            self._count(upload, [])
         self._predict()
 
-    def _clip(self, path: Path) -> torch.Tensor:
-        return read_clip(path, self.model.T, size=self.model.backbone.patch_embed.img_size[0])
+    def _rename(self, names: Sequence[str]) -> None:
+        """The first classes get these names, the others their numbers; nothing is predicted meanwhile."""
+        self._silent = True
+        for text, name in zip_longest(self.names, names):
+            text.value = name or text.description
+        self._silent = False
+
+    def _sizes(self, path: Path) -> Sizes:
+        """A clip as each model reads it; (T, size) -> (T, 3, size, size)."""
+        wanted = {_reads(model) for model in self.models.values()}
+        return {(T, size): read_clip(path, T, size=size) for T, size in wanted}
 
     def _take(self, row: int, change: Mapping[str, Any]) -> None:
         """Read what was just uploaded for the class of a row, or as queries."""
+        new = [upload for upload in change["new"] if upload["content"]]
+        if self._silent or not new:
+            return
         self.error.value = ""
-        for upload in change["new"]:
+        for upload in new:
             self._report(self._add, row, upload["name"], bytes(upload["content"]))
+        names = [name for name, _ in self.queries] if row == len(self.names) else self._names_of(row)
+        self._count([*self.uploads, self.query_upload][row], names)
         self._predict(keep_error=True)
+
+    def _count(self, upload: widgets.FileUpload, names: Sequence[str]) -> None:
+        """Let the button count what was kept; without contents, so that the same file can come again."""
+        self._silent = True
+        upload.value = [
+            {"name": name, "type": "", "size": 0, "content": memoryview(b""), "last_modified": LONG_AGO}
+            for name in names
+        ]
+        self._silent = False
 
     def _add(self, row: int, name: str, content: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
             path.write_bytes(content)
             try:
-                clip = self._clip(path)
+                clip = self._sizes(path)
             except ClipError as error:
                 raise ClipError(name, error.reason) from error  # not where it was kept for a moment
         if row == len(self.names):
@@ -130,6 +190,20 @@ class FewShotPlayground(FigureWidget):
         except (ValueError, OSError) as error:
             self.error.value += sentence(error)
 
+    def _another_model(self, _change: Any) -> None:
+        self._offer_blocks()
+        self._predict()
+
+    def _offer_blocks(self) -> None:
+        """The blocks of the present model whose task attention can be shown."""
+        blocks = [int(block) for block in self.model.adapted] if "task" in self.model.axes else []
+        self._silent = True
+        self.block.options = [("none", -1), *((f"of block {block}", block) for block in blocks)]
+        self._silent = False
+
+    def _names_of(self, row: int) -> list[str]:
+        return [name for r, name, _ in self.support if r == row]
+
     @property
     def classes(self) -> list[int]:
         """The rows that have clips, in order."""
@@ -137,22 +211,26 @@ class FewShotPlayground(FigureWidget):
 
     def _predict(self, _change: Any = None, keep_error: bool = False) -> None:
         """Classify all queries anew, once there are two classes and a query."""
+        if self._silent:
+            return
         error = self.error.value if keep_error else ""
         self.prediction = None
         if len(self.classes) >= 2 and self.queries:
             support, labels, query = self._task()
             self.prediction = predict(self.model, support, labels, query)
         self.given.value = self._list()
-        self.query.options = [(name, i) for i, (name, _) in enumerate(self.queries)] or [("none yet", 0)]
         self._show.cache_clear()
-        self.refresh()
+        with self.hold_updates():
+            self.query.options = [(name, i) for i, (name, _) in enumerate(self.queries)] or NONE_YET
         self.error.value = error + self.error.value
 
     def _task(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Support clips class after class, their labels, query clips."""
         ordered = sorted(self.support, key=lambda entry: entry[0])
         labels = torch.tensor([self.classes.index(row) for row, _, _ in ordered])
-        return torch.stack([clip for _, _, clip in ordered]), labels, torch.stack([clip for _, clip in self.queries])
+        reads = _reads(self.model)
+        support, query = [clip[reads] for _, _, clip in ordered], [clip[reads] for _, clip in self.queries]
+        return torch.stack(support), labels, torch.stack(query)
 
     def draws(self) -> list[Draw]:
         if self.prediction is None:
@@ -184,7 +262,9 @@ class FewShotPlayground(FigureWidget):
 
     def _warning(self) -> str:
         if self.familiarity is None:
-            return ""
+            name = escape(self.switch.value)
+            silent = f"<p>It is not known which clips the backbone of {name} reads well: nothing here warns.</p>"
+            return silent if self.known else ""
         support, _, query = self._task()
         files = [name for _, name, _ in sorted(self.support, key=lambda entry: entry[0])]
         files += [name for name, _ in self.queries]
@@ -192,17 +272,38 @@ class FewShotPlayground(FigureWidget):
         unlike = [name for name, distance in zip(files, distances, strict=True) if distance > self.familiarity.limit]
         if not unlike:
             return ""
+        whose = "the backbone" if len(self.models) == 1 else f"the backbone of {escape(self.switch.value)}"
         return (
-            '<p role="alert" style="color:#B34400">Unlike anything the backbone knows, so do not trust the scores: '
+            f'<p role="alert" style="color:{WARNING}">Unlike anything {whose} knows, so do not trust the scores: '
             f"{escape(', '.join(unlike))}.</p>"
         )
 
     def _list(self) -> str:
-        rows = [[self.names[row].value, ", ".join(n for r, n, _ in self.support if r == row)] for row in self.classes]
+        rows = [[self.names[row].value, ", ".join(self._names_of(row))] for row in self.classes]
+        if not rows and not self.queries:
+            return ""
         return table(["given", "clips"], [*rows, ["to ask about", ", ".join(name for name, _ in self.queries)]])
 
 
 def _upload(name: str) -> widgets.FileUpload:
-    return widgets.FileUpload(
-        description=name, accept="video/*,.avi,.mkv,.webm", multiple=True, layout={"width": "220px"}
-    )
+    accept = ",".join(["video/*", *VIDEO_SUFFIXES])
+    return widgets.FileUpload(description=name, accept=accept, multiple=True, layout={"width": "220px"})
+
+
+def _reads(model: TaskAdapterViT) -> tuple[int, int]:
+    """Frames of a clip, and their height and width, that a model takes."""
+    return model.T, model.backbone.patch_embed.img_size[0]
+
+
+def _known_of(
+    models: Mapping[str, TaskAdapterViT], known: LabelledClips | Mapping[str, LabelledClips] | None
+) -> dict[str, LabelledClips]:
+    if known is None:
+        return {}
+    if isinstance(known, Mapping):
+        if unknown := sorted(set(known) - set(models)):
+            raise ValueError(f"known clips are given for {unknown[0]!r}; the models are {', '.join(models)}")
+        return dict(known)
+    if len(models) > 1:
+        raise ValueError(f"there are {len(models)} models; known clips are given as name of the model -> clips")
+    return dict.fromkeys(models, known)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,17 +119,18 @@ def chromium():
 @pytest.fixture
 def open_notebook(lab, chromium, request):
     """Call it with the path of a notebook below the served folder: a `Notebook` whose cells have all run."""
+    with page_of(chromium) as page:
+        yield lambda path: Notebook(page, request.node.name).opened(lab, path)
+
+
+@contextmanager
+def page_of(chromium):
+    """A page of the browser, whose kernel ends with it."""
     page = chromium.new_page(viewport={"width": 1500, "height": 1100})
     page.set_default_timeout(1000 * SECONDS)
-    opened = Notebook(page, request.node.name)
-
-    def run(path):
-        page.goto(f"{lab.address}/lab/tree/{path}?token={TOKEN}&reset")
-        opened.run_all(path)
-        return opened
-
-    yield run
-    opened.close()
+    yield page
+    page.evaluate("window.panel ? window.panel.sessionContext.shutdown() : null")
+    page.close()
 
 
 class Notebook:
@@ -136,6 +138,12 @@ class Notebook:
 
     def __init__(self, page, name: str) -> None:
         self.page, self.name = page, name
+
+    def opened(self, lab: Lab, path: str) -> Notebook:
+        """Open it and run all cells."""
+        self.page.goto(f"{lab.address}/lab/tree/{path}?token={TOKEN}&reset")
+        self.run_all(path)
+        return self
 
     def run_all(self, path: str) -> None:
         """Run all cells; "Run All" before the kernel has connected would be dropped silently, so wait for it."""
@@ -179,8 +187,3 @@ class Notebook:
         """Keep what is seen now."""
         SHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SHOTS / f"{self.name}{name}.png".replace("/", "-"))
-
-    def close(self) -> None:
-        """End the kernel and leave the page."""
-        self.page.evaluate("window.panel ? window.panel.sessionContext.shutdown() : null")
-        self.page.close()

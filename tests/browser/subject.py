@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import timm
 import torch
 
 from taskadapter_lite.backbone import load_backbone
@@ -21,6 +22,18 @@ def make():
                 parameter.add_(0.05 * torch.randn_like(parameter))
     clips = SpriteClips("test", clips_per_class=3)
     return models, clips, EpisodeSampler(clips.labels, EpisodeSpec(3, 1, 1), 4, seed=0)[:]
+
+
+def fine_model():
+    """A tiny random transformer with 16 x 16 patches, as DINOv2 has at 224 pixels."""
+    torch.manual_seed(1)
+    options = {"img_size": 128, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 0}
+    return TaskAdapterViT(timm.create_model("vit_tiny_patch16_224", **options).eval(), depth=2)
+
+
+def fine_clips():
+    """The clips of `make` at 128 pixels."""
+    return SpriteClips("test", clips_per_class=3, size=128)
 
 
 def press_all(control, keys: list[str]) -> None:

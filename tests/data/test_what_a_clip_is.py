@@ -185,7 +185,7 @@ def test_the_playground_reads_what_the_data_sets_read(tmp_path):
     playground.read_folder(tmp_path)
     assert [(row, name) for row, name, _ in playground.support] == [(0, "v_1.avi"), (1, "1.mp4")]
     assert [name for name, _ in playground.queries] == ["q"]
-    assert torch.equal(playground.queries[0][1], ClipFolder(tmp_path, ["query"], T=2, size=32)[0])
+    assert torch.equal(playground._task()[2][0], ClipFolder(tmp_path, ["query"], T=2, size=32)[0])
 
 
 def test_an_error_of_a_clip_is_one_kind(tmp_path):

@@ -10,7 +10,7 @@ from tiny_run import ColouredClips, T, tiny_backbone
 
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.widgets import explorers, playground
+from taskadapter_lite.widgets import browser, explorers, playground
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def models():
 def drawn(monkeypatch):
     """What the explorers hand to the figures: a list of (name, arguments, keyword arguments)."""
     calls = []
-    for module in (explorers, playground):
+    for module in (browser, explorers, playground):
         for name in ("plot_cross_video_attention", "mark_token", "plot_alignment", "show_episode"):
             if not hasattr(module, name):
                 continue

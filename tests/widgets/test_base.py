@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from nbconvert import HTMLExporter
 from PIL import Image
 
+from taskadapter_lite import widgets
 from taskadapter_lite.widgets import base as widgets_base
-from taskadapter_lite.widgets import explorers as widgets
 from taskadapter_lite.widgets.base import LiveCurves
 
 
@@ -28,34 +28,41 @@ def test_a_picture_is_the_figure_in_the_style_of_the_library():
 
     data = widgets_base.png_bytes([widgets_base.Drawing(line).pixels()] * 2)
     picture = plt.imread(io.BytesIO(data))
-    assert picture.shape[:2] == (72, 288)  # two of 2 x 1 inches side by side
-    np.testing.assert_array_equal(picture[:, :144], picture[:, 144:])
+    assert picture.shape[:2] == (192, 192)  # two of 2 x 1 inches, one below the other, at 96 dots an inch
+    np.testing.assert_array_equal(picture[:96], picture[96:])
     blue = np.array([0x00, 0x72, 0xB2]) / 255
     assert (np.abs(picture[..., :3] - blue).max(axis=-1) < 0.02).any()
     assert not plt.get_fignums()
 
 
+def test_a_wide_figure_is_as_wide_as_a_page_and_its_text_is_not_shrunk():
+    def wide(figure: Figure):
+        figure.set_size_inches(13.5, 1)
+
+    assert widgets_base.Drawing(wide).pixels().shape == (74, 1000, 3)
+
+
 def test_without_widgets_the_same_picture_is_shown(clips, episodes, models):
     explorer = widgets.AlignmentExplorer(models["trained"], clips, episodes)
-    bundle = explorer._repr_mimebundle_()
-    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
+    bundle, metadata = explorer._repr_mimebundle_()
+    assert metadata["image/jpeg"]["alt"].startswith("Similarity of the frames")
+    assert "own class" in metadata["image/jpeg"]["alt"]  # the table beside it, in words
+    assert "<" not in metadata["image/jpeg"]["alt"]
     shown = Image.open(io.BytesIO(explorer.picture.value)).convert("RGB")
     still = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
-    assert len(bundle["image/jpeg"]) < 60_000
-    assert still.width <= 560
+    assert len(bundle["image/jpeg"]) < 80_000
+    assert still.width <= 760
     assert abs(still.width / still.height - shown.width / shown.height) < 0.02
     difference = np.asarray(shown.resize(still.size, Image.Resampling.LANCZOS), float) - np.asarray(still, float)
     assert np.abs(difference).mean() < 4  # of 255
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    browser = widgets.EpisodeBrowser(clips)._repr_mimebundle_()
-    assert "image/jpeg" in (browser[0] if isinstance(browser, tuple) else browser)
-    nothing = widgets.FewShotPlayground(models["trained"])._repr_mimebundle_()
-    assert "image/jpeg" not in (nothing[0] if isinstance(nothing, tuple) else nothing)
+    assert "image/jpeg" in widgets.EpisodeBrowser(clips)._repr_mimebundle_()[0]
+    assert "image/jpeg" not in widgets.FewShotPlayground(models["trained"])._repr_mimebundle_()[0]
 
 
 def test_a_page_made_of_a_notebook_shows_the_still_copy(clips, episodes, models):
-    bundle = widgets.AttentionExplorer(models, clips, episodes)._repr_mimebundle_()
-    output = nbformat.v4.new_output("display_data", bundle[0] if isinstance(bundle, tuple) else bundle)
+    data, metadata = widgets.AttentionExplorer(models, clips, episodes)._repr_mimebundle_()
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
     cells = [nbformat.v4.new_code_cell("shown", outputs=[output])]
     page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=cells))
     assert 'src="data:image/jpeg;base64' in page
@@ -91,12 +98,6 @@ def test_two_hundred_changes_leak_no_figure_and_warn_about_nothing():
     assert sum(type(thing) is Figure for thing in gc.get_objects()) <= before
     assert not plt.get_fignums()
     assert line._show.cache_info().currsize == widgets_base.KEPT
-
-
-def test_many_patches_are_a_slider():
-    few, many = widgets_base.places("patch", (4, 4)), widgets_base.places("patch", (14, 14))
-    assert [value for _, value in few._options_full] == list(range(1, 17))
-    assert many.options[15] == ("row 1, column 1", 16)
 
 
 def test_it_draws_each_row_into_one_widget_and_leaves_no_figure():

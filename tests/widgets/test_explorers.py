@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 import io
 import time
@@ -10,6 +9,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import timm
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,13 +17,17 @@ from tiny_run import T
 
 from taskadapter_lite import figures
 from taskadapter_lite.attention import record_attention
+from taskadapter_lite.data.clips import resize_and_crop
 from taskadapter_lite.data.datasets import bundled_clips
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.files import data_dir
 from taskadapter_lite.metrics import alignment, otam_scores
+from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.training.checkpoints import load_model
 from taskadapter_lite.widgets import base as widgets_base
 from taskadapter_lite.widgets import explorers as widgets
+from taskadapter_lite.widgets.browser import EpisodeBrowser
 
 
 def weights_by_hand(model, clips, episode, scope, block):
@@ -32,31 +36,6 @@ def weights_by_hand(model, clips, episode, scope, block):
         model(clips.read_batch(episode.clips), len(episode.support))
     model.scope = own
     return record.weights["task"][block]
-
-
-def test_the_browser_plays_the_clips_of_the_sampled_episode(clips):
-    browser = widgets.EpisodeBrowser(clips, max_shot=2)
-    browser.way.value, browser.shot.value, browser.seed.value, browser.number.value = 4, 2, 7, 3
-    episode = EpisodeSampler(clips.labels, EpisodeSpec(4, 2, 1), 100, seed=7)[3]
-    images = browser.note.value.split("base64,")[1:]
-    shown = [base64.b64decode(image.split('"')[0]) for image in images]
-    rows = [[*episode.support[2 * c : 2 * c + 2], episode.query[c]] for c in range(4)]
-    assert shown == [figures.animation_bytes(clips.read(int(i))) for row in rows for i in row]
-    for c in episode.classes.tolist():
-        assert clips.class_names[c] in browser.note.value
-
-
-def test_an_episode_that_cannot_be_drawn_is_a_sentence_and_the_picture_stays(clips):
-    browser = widgets.EpisodeBrowser(clips)
-    before = browser.note.value
-    browser.shot.value = 5
-    browser.n_query.value = 5
-    assert "needs 10" in browser.error.value
-    assert browser.note.value != ""
-    browser.n_query.value = 1
-    assert browser.error.value == ""
-    browser.shot.value = 1
-    assert browser.note.value == before
 
 
 def test_the_attention_explorer_draws_the_recorded_weights(clips, episodes, models, drawn):
@@ -75,9 +54,9 @@ def test_the_attention_explorer_draws_the_recorded_weights(clips, episodes, mode
     assert f"{100 * mass:.1f}%" in explorer.note.value
 
 
-def test_two_views_stand_side_by_side_on_one_scale(clips, episodes, models, drawn):
+def test_two_views_stand_one_below_the_other_on_one_scale(clips, episodes, models, drawn):
     explorer = widgets.AttentionExplorer(models, clips, episodes)
-    explorer.beside.value = ("untrained", "joint")
+    explorer.below.value = ("untrained", "joint")
     figures_drawn = [call for call in drawn if call[0] == "plot_cross_video_attention"]
     (_, (left, *_), first), (_, (right, *_), second) = figures_drawn[-2:]
     torch.testing.assert_close(right, weights_by_hand(models["untrained"], clips, episodes[0], "joint", 0))
@@ -85,7 +64,7 @@ def test_two_views_stand_side_by_side_on_one_scale(clips, episodes, models, draw
     assert first["vmax"] == second["vmax"]
     assert {first["title"], second["title"]} == {"trained, scope inductive, block 0", "untrained, scope joint, block 0"}
     assert models["untrained"].scope == "inductive"  # as it was
-    explorer.beside.value = ("untrained", "split")
+    explorer.below.value = ("untrained", "split")
     assert "sees no support video" in explorer.note.value
 
 
@@ -148,7 +127,7 @@ def test_an_answer_takes_300_ms():
     model = load_model(data_dir() / "task_adapter.safetensors")
     explorer = widgets.AttentionExplorer({"trained": model}, clips, episodes)
     aligned = widgets.AlignmentExplorer(model, clips, episodes)
-    browser = widgets.EpisodeBrowser(clips)
+    browser = EpisodeBrowser(clips)
     changes = {
         "place": (explorer.patch, range(1, 9)),
         "frame": (explorer.frame, (0, 1, 2, 3)),
@@ -171,3 +150,56 @@ def test_an_answer_takes_300_ms():
             times.append(time.perf_counter() - start)
         medians[name] = round(1000 * float(np.median(times)))
     assert max(medians.values()) < 300, f"milliseconds: {medians}"
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_attention_of_many_patches_is_shown_as_it_was_recorded(side, clips, episodes, drawn):
+    """A transformer with side x side patches, as DINOv2 has at 112 and 224 pixels."""
+    backbone = timm.create_model(
+        "vit_tiny_patch16_224", img_size=2 * side, patch_size=2, embed_dim=12, depth=2, num_heads=2, num_classes=0
+    ).eval()
+    model, large = TaskAdapterViT(backbone, depth=1, T=T), Resized(clips, 2 * side)
+    explorer = widgets.AttentionExplorer(model, large, episodes)
+    assert explorer.patch.grid == (side, side)
+    assert explorer.patch.value == 1 + (side // 2) * side + side // 2
+    shown = np.asarray(Image.open(io.BytesIO(explorer.patch.frame)))
+    np.testing.assert_array_equal(shown, large.read(int(episodes[0].query[0]))[T // 2].permute(1, 2, 0))
+    corner = side * side
+    explorer.patch.value = corner
+    name, (_, maps, token), _ = drawn[-1]
+    assert (name, token) == ("mark_token", (T // 2, corner))
+    assert maps.shape[2:] == (side, side)
+    weights = weights_by_hand(model, large, episodes[0], "inductive", 1)  # (T, N, heads, B, B)
+    shares = weights[T // 2, corner, :, 3].mean(0)  # of the first query, over heads; own class first, itself last
+    np.testing.assert_allclose(maps[:, T // 2, -1, -1], shares[[0, 1, 2, 3]], rtol=1e-5)
+    assert explorer.error.value == ""
+
+
+class Resized(LabelledClips):
+    """The same clips at another size."""
+
+    def __init__(self, clips, size):
+        super().__init__(clips.paths, clips.labels, clips.class_names, clips.T)
+        self.clips, self.size = clips, size
+
+    def read(self, i, view=None):
+        return resize_and_crop(self.clips.read(i), size=self.size)
+
+
+def test_the_alignment_explorer_switches_between_models_and_names_the_classes(clips, episodes, models, drawn):
+    explorer = widgets.AlignmentExplorer(models, clips, episodes)
+    names = [[clips.class_names[c] for c in episode.classes] for episode in episodes]
+    assert [name for name, _ in explorer.support.options] == names[0]
+    explorer.support.value = 2
+    before = len(drawn)
+    explorer.number.value = 1
+    assert [name for name, _ in explorer.support.options] == names[1]
+    assert explorer.support.value == 2
+    assert len(drawn) == before + 1  # drawn once, although two controls moved
+    assert f"class: {names[1][2]}" in drawn[-1][1][4]
+    explorer.model.value = "untrained"
+    with torch.no_grad():
+        features = models["untrained"](clips.read_batch(episodes[1].clips), 3)
+    torch.testing.assert_close(drawn[-1][1][0], alignment(features[2], features[3], "otam", 0.1).distances)
+    alone = widgets.AlignmentExplorer(models["trained"], clips, episodes)
+    assert alone.model not in alone._controls  # nothing to switch

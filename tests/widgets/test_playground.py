@@ -8,9 +8,12 @@ import av
 import numpy as np
 import pytest
 import torch
-from tiny_run import SIZE, T
+from made_videos import make_video
+from tiny_run import SIZE, T, tiny_backbone
 
-from taskadapter_lite.widgets import explorers as widgets
+from taskadapter_lite import widgets
+from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.prediction import predict
 
 
 def write_video(path, colour, n_frames=9):
@@ -102,3 +105,79 @@ def test_a_folder_of_another_form_is_a_sentence(videos, models, missing, word):
     ground.folder.value = str(videos if missing == "query" else videos / missing)
     ground.read.click()
     assert word in ground.error.value
+
+
+def test_start_again_clears_everything_and_takes_the_same_files_again(videos, models):
+    new, ground = widgets.FewShotPlayground(models["trained"]), widgets.FewShotPlayground(models["trained"])
+    uploads = [upload(videos / "red" / "a.mp4"), upload(videos / "blue" / "b.mp4"), upload(videos / "query" / "q.mp4")]
+
+    def give():
+        ground.uploads[0].value = uploads[:1]
+        ground.uploads[1].value = uploads[1:2]
+        ground.query_upload.value = uploads[2:]
+
+    def seen(one):
+        counts = [len(button.value) for button in (*one.uploads, one.query_upload)]
+        texts = [one.folder.value, one.given.value, one.note.value, one.error.value, *(n.value for n in one.names)]
+        return counts, texts, one.picture.value, one.picture.layout.display, one.query.options
+
+    give()
+    ground.names[0].value = "scarlet"
+    scores = ground.prediction.scores
+    assert ground.picture.layout.display is None
+    ground.start_again()
+    assert seen(ground) == seen(new)
+    assert ground.picture.layout.display == "none"  # else the page shows a broken image
+    give()
+    assert ground.prediction.scores.equal(scores)
+    ground.read_folder(videos)
+    ground.start_again()
+    assert seen(ground) == seen(new)
+
+
+def test_the_buttons_count_the_clips_that_are_kept(videos, models, tmp_path):
+    ground = widgets.FewShotPlayground(models["trained"])
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"no video")
+    ground.uploads[0].value = [upload(videos / "red" / "a.mp4"), upload(damaged)]
+    ground.uploads[0].value = [upload(videos / "blue" / "b.mp4")]
+    assert [file["name"] for file in ground.uploads[0].value] == ["a.mp4", "b.mp4"]
+    assert not any(file["content"] for file in ground.uploads[0].value)  # held once, as clips
+    assert [name for _, name, _ in ground.support] == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("suffix, codec", [(".MOV", "libx264"), (".webm", "libvpx-vp9"), (".AVI", "mpeg4")])
+def test_what_phones_and_browsers_record_can_be_uploaded(suffix, codec, models, tmp_path):
+    path = make_video(tmp_path / "clip.mkv", 12, codec=codec).rename(tmp_path / f"été 1{suffix}")
+    ground = widgets.FewShotPlayground(models["trained"])
+    ground.query_upload.value = [upload(path)]
+    assert ground.error.value == ""
+    assert [name for name, _ in ground.queries] == [path.name]
+    assert suffix.lower() in ground.query_upload.accept.split(",")
+
+
+def test_another_model_reads_the_same_clips_at_its_own_size(videos, models, clips):
+    large = TaskAdapterViT(tiny_backbone(size=24), depth=1, T=T)
+    ground = widgets.FewShotPlayground(
+        {"small": models["trained"], "large": large}, known={"small": clips}, folder=videos
+    )
+    ground._familiarity("small").limit = -1
+    ground._predict()
+    assert "the backbone of small" in ground.note.value
+    by_small = ground.prediction.scores
+    assert by_small.equal(predict(models["trained"], *ground._task()).scores)
+    ground.switch.value = "large"
+    assert ground._task()[0].shape[-1] == 24
+    assert ground.prediction.scores.equal(predict(large, *ground._task()).scores)
+    assert "not known which clips the backbone of large" in ground.note.value
+    assert "Unlike" not in ground.note.value
+    assert [value for _, value in ground.block.options] == [-1, 1]  # the one adapted block
+    ground.switch.value = "small"
+    assert ground.prediction.scores.equal(by_small)
+
+
+def test_known_clips_of_several_models_say_whose_they_are(models, clips):
+    with pytest.raises(ValueError, match="there are 2 models"):
+        widgets.FewShotPlayground(models, known=clips)
+    with pytest.raises(ValueError, match="given for 'other'"):
+        widgets.FewShotPlayground(models, known={"other": clips})

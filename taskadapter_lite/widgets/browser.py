@@ -1,0 +1,142 @@
+"""Episodes of any size, drawn and played: what the sampler does."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from functools import partial
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec
+from taskadapter_lite.figures import animation_bytes, show_episode
+from taskadapter_lite.sprites import partners
+from taskadapter_lite.widgets.base import LABELS, Draw, FigureWidget, names_of, slider
+
+N_EPISODES = 100  # that the browser offers of one seed
+
+
+class PartnerSampler(EpisodeSampler):
+    """Draws episodes whose classes come in pairs, such as a movement and the same one backwards.
+
+    Args:
+        labels: data set class of each clip.
+        spec: size of an episode; `n_way` is even.
+        n_episodes: length of the list.
+        seed: 0 or above.
+        pairs: two data set classes each, no class in two pairs.
+        class_names: used to name classes in error messages.
+
+    Raises:
+        ValueError: as in `EpisodeSampler`; an odd number of classes; or fewer pairs than an episode needs.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        spec: EpisodeSpec,
+        n_episodes: int,
+        seed: int,
+        pairs: Sequence[tuple[int, int]],
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(labels, spec, n_episodes, seed, class_names)
+        if spec.n_way % 2 or spec.n_way > 2 * len(pairs):
+            raise ValueError(f"n_way is {spec.n_way}; {len(pairs)} pairs allow an even number up to {2 * len(pairs)}")
+        self.pairs = np.array(pairs)
+
+    def draw_classes(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.permutation(self.pairs)[: self.spec.n_way // 2].ravel()
+
+
+class EpisodeBrowser(FigureWidget):
+    """Draw episodes of any size and see what the sampler did; thumbnails play.
+
+    Args:
+        clips: where episodes are drawn from.
+        max_shot: most shots and most queries a class to offer.
+        pairs: class name -> the name of its partner; those of Something-Sprites by default.
+
+    "Partners only" draws classes in pairs, such as a movement and the same one backwards: the hard episodes.
+    Where widgets do not run, the notebook shows the episode as a still grid.
+    """
+
+    title = "An episode: support clips left, query clips right"
+    pictured = False  # thumbnails play instead
+
+    def __init__(self, clips: LabelledClips, max_shot: int = 5, pairs: Mapping[str, str] | None = None) -> None:
+        self.clips = clips
+        self._gifs: dict[int, str] = {}
+        self.pairs = pairs_of(clips.class_names, partners() if pairs is None else pairs)
+        n_classes = len(set(clips.labels))
+        self._ways = list(range(2, min(10, n_classes) + 1))
+        self.way = slider("classes (way)", self._ways, min(5, n_classes))
+        self.partners = widgets.Checkbox(False, description="partners only", disabled=not self.pairs, indent=False)
+        self.partners.observe(self._offer_ways, names="value")
+        self.shot = slider("clips a class (shot)", range(1, max_shot + 1))
+        self.n_query = slider("queries a class", range(1, max_shot + 1))
+        self.seed = widgets.BoundedIntText(0, min=0, max=10**6, description="seed", style=LABELS)
+        self.number = slider("episode", range(N_EPISODES))
+        super().__init__([[self.way, self.shot], [self.n_query, self.seed], [self.number, self.partners]])
+
+    def _offer_ways(self, change: Mapping[str, Any]) -> None:
+        """Pairs make an even number of classes."""
+        ways = (
+            [way for way in self._ways if way % 2 == 0 and way <= 2 * len(self.pairs)] if change["new"] else self._ways
+        )
+        with self.hold_updates():
+            way = max(offered for offered in ways if offered <= max(2, self.way.value))
+            self.way.options = ways
+            self.way.value = way
+
+    @property
+    def episode(self) -> Episode:
+        """The episode that is shown."""
+        spec = EpisodeSpec(self.way.value, self.shot.value, self.n_query.value)
+        labels, names, size = self.clips.labels, self.clips.class_names, (N_EPISODES, self.seed.value)
+        if self.partners.value:
+            return PartnerSampler(labels, spec, *size, self.pairs, names)[self.number.value]
+        return EpisodeSampler(labels, spec, *size, names)[self.number.value]
+
+    def draws(self) -> list[Draw]:
+        episode = self.episode
+        parts = self.clips.read_batch(episode.support), self.clips.read_batch(episode.query)
+        names = names_of(self.clips, episode)
+        return [partial(show_episode, *parts, episode.support_labels, episode.query_labels, names)]
+
+    def describe(self) -> str:
+        episode, rows = self.episode, []
+        for label, c in enumerate(episode.classes.tolist()):
+            support = episode.support[episode.support_labels == label].tolist()
+            query = episode.query[episode.query_labels == label].tolist()
+            images = ["".join(self._image(i) for i in part) for part in (support, query)]
+            name = escape(self.clips.class_names[c])
+            rows.append(
+                f"<tr><td style='text-align:right;padding:2px 10px;max-width:200px'>{name}</td>"
+                f"<td style='padding:2px'>{images[0]}</td>"
+                f"<td style='padding:2px 2px 2px 14px;border-left:2px solid #555'>{images[1]}</td></tr>"
+            )
+        spec = f"seed {self.seed.value}, episode {self.number.value}: {len(episode.support)} support clips, "
+        head = "<tr><td></td><td><b>support</b></td><td style='padding-left:14px'><b>query</b></td></tr>"
+        return f"<p>{spec}{len(episode.query)} queries, no clip in both</p><table>{head}{''.join(rows)}</table>"
+
+    def _image(self, i: int) -> str:
+        if i not in self._gifs:
+            data = base64.b64encode(animation_bytes(self.clips.read(i))).decode()
+            name = escape(f"clip {i}, {self.clips.class_names[self.clips.labels[i]]}", quote=True)
+            self._gifs[i] = (
+                f'<img src="data:image/gif;base64,{data}" alt="{name}" title="{name}" '
+                'style="height:80px;margin:1px;display:inline-block">'
+            )
+        return self._gifs[i]
+
+
+def pairs_of(class_names: Sequence[str], partners: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Pairs of classes (by number) that are both there, each pair once."""
+    number = {name: c for c, name in enumerate(class_names)}
+    pairs = [(number[one], number[other]) for one, other in partners.items() if one in number and other in number]
+    return sorted({(min(pair), max(pair)) for pair in pairs})
