@@ -57,6 +57,37 @@ def euclidean_scores(support: Tensor, query: Tensor, aggregation: str = "prototy
     return -difference.square().sum(-1).mean(-1)
 
 
+def centred_scores(support: Tensor, query: Tensor, aggregation: str = "prototype") -> Tensor:
+    """Cosine after the mean of the support is taken from every feature: what all classes share no longer counts.
+
+    Shapes as in `cosine_scores`.
+    """
+    s = _classes_as_shots(support, aggregation).mean(-2)
+    centre = s.mean(-3, keepdim=True)  # (..., 1, shots, D)
+    q = F.normalize(query.float().mean(-2)[..., None, :] - centre, dim=-1, eps=EPSILON)
+    return torch.einsum("...qkd,...wkd->...qwk", q, F.normalize(s - centre, dim=-1, eps=EPSILON)).mean(-1)
+
+
+def ridge_scores(support: Tensor, query: Tensor, aggregation: str = "prototype", strength: float = 0.1) -> Tensor:
+    """What a ridge regression from features to classes says, fitted on the support alone: a metric of each episode.
+
+    Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019, on normalised and centred
+    features. Directions in which the support varies much are shrunk, as by whitening. Shapes as in `cosine_scores`.
+
+    Args:
+        support, query, aggregation: as `cosine_scores` takes them.
+        strength: of the penalty, in units of the mean square of the support's features.
+    """
+    s = F.normalize(_classes_as_shots(support, aggregation).mean(-2), dim=-1, eps=EPSILON).transpose(-2, -3)
+    q = F.normalize(query.float().mean(-2), dim=-1, eps=EPSILON)[..., None, :, :]  # (..., 1, Q, D)
+    centre = s.mean(-2, keepdim=True)  # s is (..., shots, n_way, D)
+    s, q = s - centre, q - centre
+    gram = s @ s.mT
+    penalty = strength * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + EPSILON
+    weights = torch.linalg.solve(gram + penalty * torch.eye(gram.shape[-1], device=gram.device), s)
+    return (q @ weights.mT).mean(-3)
+
+
 def frame_distances(support: Tensor, query: Tensor, aggregation: str = "prototype") -> Tensor:
     """1 - cosine of each query frame and each support frame: (..., Q, n_way, shots, T, T) in [0, 2]."""
     s = F.normalize(_classes_as_shots(support, aggregation), dim=-1, eps=EPSILON)
@@ -209,6 +240,31 @@ class TRX(nn.Module):
         return (q_values.unsqueeze(-3) - prototypes).square().sum(-1).mean(-1)
 
 
+class FEAT(nn.Module):
+    """Class prototypes that attend to each other, then cosine: a set transformer on finished features.
+
+    Ye et al., "Few-shot learning via embedding adaptation with set-to-set functions", CVPR 2020: one layer of one head,
+    without dropout; its last map starts at zero, so that prototypes start as they are, up to the normalisation.
+
+    Args:
+        dim: D, the width of a feature.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.to_query, self.to_key, self.to_value = (nn.Linear(dim, dim, bias=False) for _ in range(3))
+        self.out, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, support: Tensor, query: Tensor) -> Tensor:
+        """support (..., n_way, k_shot, T, D), query (..., Q, T, D) -> scores (..., Q, n_way) in [-1, 1]."""
+        prototypes = support.float().mean((-3, -2))
+        weights = self.to_query(prototypes) @ self.to_key(prototypes).mT / sqrt(prototypes.shape[-1])
+        adapted = self.norm(prototypes + self.out(weights.softmax(-1) @ self.to_value(prototypes)))
+        return cosine_scores(adapted[..., None, None, :], query)
+
+
 def sinusoidal_position(T: int, dim: int) -> Tensor:
     """(T, dim): sines in even channels, cosines in odd ones, wavelengths from 2 pi to 20,000 pi frames."""
     rate = torch.exp(torch.arange(0, dim, 2) * (-log(10_000.0) / dim))
@@ -249,6 +305,10 @@ def _build_trx(dim: int, T: int, aggregation: str | None = None) -> TRX:
     return TRX(dim, T, tuple(c for c in (2, 3) if c <= T) or (1,))
 
 
+def _build_feat(dim: int, T: int, aggregation: str | None = None) -> FEAT:
+    return FEAT(dim)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -257,6 +317,9 @@ METRICS: dict[str, Metric] = {
         _plain("otam", True, otam_scores, "per_shot"),
         _plain("bimhm", False, bimhm_scores, "per_shot"),
         Metric("trx", True, True, _build_trx, None),
+        _plain("centred", False, centred_scores, "prototype"),
+        _plain("ridge", False, ridge_scores, "prototype"),
+        Metric("feat", True, False, _build_feat, None),
     )
 }
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,11 +14,13 @@ from taskadapter_lite.metrics import (
     alignment,
     bimhm_distances,
     bimhm_scores,
+    centred_scores,
     cosine_scores,
     euclidean_scores,
     frame_distances,
     otam_distances,
     otam_scores,
+    ridge_scores,
     scores_of,
     sinusoidal_position,
 )
@@ -196,6 +199,45 @@ def test_what_is_not_chosen_is_that_of_training_or_the_metrics_own():
     assert scores_of({"metric": "trx", "aggregation": None}) == ("trx", None)
     with pytest.raises(ValueError, match="metric is 'mean'"):
         scores_of(trained, "mean")
+
+
+def test_centred_scores_by_hand():
+    """Classes (3, 1) and (1, 1) around (2, 1): what both share is gone, so the second axis of the support is 0."""
+    support = torch.tensor([[[[3.0, 1.0]]], [[[1.0, 1.0]]]])
+    query = torch.tensor([[[3.0, 2.0]]])  # (1, 1) around the centre
+    torch.testing.assert_close(centred_scores(support, query), torch.tensor([[1.0, -1.0]]) / math.sqrt(2))
+
+
+def test_ridge_is_the_regression_solved_over_channels():
+    """The library solves for one weight a class member; here one weight a channel, from the normal equations."""
+    support, query = features(n_way=4, k_shot=1, T=1, D=7)
+    s, q = (torch.nn.functional.normalize(x.flatten(1), dim=1).double().numpy() for x in (support, query))
+    s, q = s - s.mean(0), q - s.mean(0)
+    penalty = 0.1 * (s**2).sum(1).mean()
+    weights = np.linalg.solve(s.T @ s + penalty * np.eye(7), s.T @ np.eye(4))
+    torch.testing.assert_close(ridge_scores(support, query), torch.tensor(q @ weights).float(), rtol=1e-3, atol=1e-4)
+
+
+def test_ridge_does_what_no_cosine_can_where_a_second_attribute_misleads():
+    """Each class shows one of two values of another attribute, and its query the other one, three times as long."""
+    own, misleads = 2.0 * torch.eye(7)[:5], 3.0 * torch.eye(7)[5:]
+    sides = torch.tensor([0, 1, 0, 1, 0])
+    support, query = (own + misleads[sides])[:, None, None], (own + misleads[1 - sides])[:, None]
+    assert (cosine_scores(support, query).argmax(-1) != torch.arange(5)).any()
+    assert ridge_scores(support, query, strength=0.01).argmax(-1).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_feat_starts_as_cosine_of_normalised_prototypes_and_then_looks_at_the_other_classes():
+    (support, query), score = features(D=16), scorer("feat", D=16)
+    prototypes = torch.nn.functional.layer_norm(support.mean((1, 2)), (16,))
+    torch.testing.assert_close(score(support, query), cosine_scores(prototypes[:, None, None], query))
+    torch.nn.init.normal_(score.out.weight)
+    with torch.no_grad():
+        whole, fewer = score(support, query), score(support[:2], query)
+    assert (whole[:, :2] - fewer).abs().max() > 0.01
+    weights = torch.softmax(score.to_query(support.mean((1, 2))) @ score.to_key(support.mean((1, 2))).T / 4, -1)
+    by_hand = score.norm(support.mean((1, 2)) + score.out(weights @ score.to_value(support.mean((1, 2)))))
+    torch.testing.assert_close(whole, cosine_scores(by_hand[:, None, None], query))
 
 
 # ---- properties of every metric

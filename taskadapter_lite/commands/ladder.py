@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from taskadapter_lite.commands._fields import add_fields, given_fields
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.data.datasets import verify_bundled
+from taskadapter_lite.data.which_attribute import ATTRIBUTES
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
-from taskadapter_lite.studies.ladder import RATES, RUNGS, Budget, ladder_table, load_results, run_rung, tune
+from taskadapter_lite.studies.ladder import RATES, RUNGS, Budget, Rung, ladder_table, load_results, run_rung, tune
 from taskadapter_lite.studies.sim_to_real import (
     SimBudget,
     load_sim_to_real,
@@ -21,12 +23,15 @@ from taskadapter_lite.studies.sim_to_real import (
 from taskadapter_lite.studies.which_attribute import RUNGS as TASK_RUNGS
 from taskadapter_lite.studies.which_attribute import (
     TaskBudget,
+    TaskRung,
     load_which_attribute,
     run_which_attribute,
+    tune_which_attribute,
     which_attribute_table,
 )
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
+TASK_OPTIONS = ("mix", "frames", "rules", "start")
 GROUPS = tuple(dict.fromkeys(rung.group for rung in RUNGS))
 
 
@@ -41,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="plain",
         help="which-attribute: constructed episodes in which only the support tells what counts; sim-to-real: trained "
         "on sprites, tested on real videos; both take --out, --only, --seeds, --device and --table (default: plain)",
+    )
+    parser.add_argument("--mix", type=float, help="share of episodes whose rule is drawn evenly (default: 1)")
+    parser.add_argument("--frames", type=int, help="frames a clip of which-attribute (default: 1)")
+    parser.add_argument("--rules", nargs="+", choices=ATTRIBUTES, help="which may count (default: colour form)")
+    parser.add_argument(
+        "--start", type=Path, help="folder of an earlier run of one frame, whose adapters rows start from"
     )
     parser.add_argument("--real", metavar="DIR", help="real videos of sim-to-real (default: $TASKADAPTER_REAL)")
     parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
@@ -62,6 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing, then print a table for each number of shots."""
+    given = [name for name in TASK_OPTIONS if getattr(args, name) is not None]
+    if given and args.tasks != "which-attribute":
+        raise ValueError(f"--{given[0]} is for --tasks which-attribute; {args.tasks} tasks have no such choice")
     if args.tasks != "plain":
         refuse_other_options(args)
         return run_tasks(args) if args.tasks == "which-attribute" else run_real(args)
@@ -83,18 +97,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_tasks(args: argparse.Namespace) -> int:
-    """The same for episodes with a rule each, on rendered clips of one frame."""
+    """The same for episodes with a rule each, on rendered clips."""
     if not args.table:
-        chosen = [rung for rung in TASK_RUNGS if not args.only or any(word in rung.name for word in args.only)]
-        run_which_attribute(TaskBudget(device=str(chosen_device(args))), args.seeds, args.out, chosen)
+        budget = task_budget(args)
+        if args.tune is not None:
+            for result in tune_which_attribute(budget, args.out):
+                print(result.summary())
+            return 0
+        chosen = [rung for rung in TASK_RUNGS if not args.only or wanted(rung.name, args.only, TASK_RUNGS)]
+        run_which_attribute(budget, args.seeds, args.out, chosen)
     print(markdown_table(which_attribute_table(list(load_which_attribute(args.out)))))
     return 0
 
 
 def refuse_other_options(args: argparse.Namespace) -> None:
     """Tasks with a budget of their own take no option of the plain one."""
-    given = [name for name in given_fields(args, Budget) if name != "device"]
-    given += [name for name in ("tune", "n_episodes") if getattr(args, name) is not None]
+    own = ("device", "n_steps") if args.tasks == "which-attribute" else ("device",)
+    given = [name for name in given_fields(args, Budget) if name not in own]
+    given += ["n_episodes"] if args.n_episodes is not None else []
+    given += ["tune"] if args.tune is not None and args.tasks != "which-attribute" else []
     if given and not args.table:
         option = f"--{given[0].replace('_', '-')}"
         raise ValueError(f"--tasks {args.tasks} has a budget of its own, so that {option} says nothing there")
@@ -111,9 +132,17 @@ def run_real(args: argparse.Namespace) -> int:
     return 0
 
 
-def wanted(name: str, words: list[str]) -> bool:
+def task_budget(args: argparse.Namespace) -> TaskBudget:
+    """The budget of which-attribute, with what the options change."""
+    changed = {name: getattr(args, name) for name in ("mix", "frames", "start") if getattr(args, name) is not None}
+    changed |= {"rules": tuple(args.rules)} if args.rules else {}
+    changed |= {"n_steps": args.n_steps} if "n_steps" in args else {}
+    return TaskBudget(device=str(chosen_device(args)), **changed)
+
+
+def wanted(name: str, words: list[str], rungs: Sequence[Rung | TaskRung] = RUNGS) -> bool:
     """A word that is the whole name of a rung means that one alone; others mean all names that hold them."""
-    full = {rung.name for rung in RUNGS}
+    full = {rung.name for rung in rungs}
     return any(word == name if word in full else word in name for word in words)
 
 

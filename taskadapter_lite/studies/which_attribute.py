@@ -1,55 +1,88 @@
 """Episodes in which only the other videos tell what counts -> what task attention is worth there, with its controls.
 
-The data are constructed, see `taskadapter_lite.data.which_attribute`. Here the clips have one frame and the rules are
-colour and form: a fixed metric that knew both attributes would be right in half of the episodes.
+The data are constructed, see `taskadapter_lite.data.which_attribute`. The main setting has clips of one frame and the
+rules colour and form: a fixed metric that knew both attributes would be right in half of the episodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from taskadapter_lite.adapters import Adapter
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.cache import PrefixCache
 from taskadapter_lite.data.which_attribute import AttributeClips, AttributeEpisodes
-from taskadapter_lite.episodes import Episode, EpisodeSpec
+from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
+from taskadapter_lite.metrics import METRICS, Scorer
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, accuracy_interval
+from taskadapter_lite.studies.attribute_controls import (
+    ALONE,
+    AS_TRAINED,
+    CONTROLS,
+    OFF,
+    OTHER_RULE,
+    REPLACED,
+    SAME_RULE,
+    beside_other_support,
+    one_query_alone,
+    one_support_clip_replaced,
+    task_accuracies,
+    with_accuracies,
+    without_task_attention,
+)
 from taskadapter_lite.studies.ladder import file_name
+from taskadapter_lite.training.checkpoints import load_checkpoint, without_prefix
 from taskadapter_lite.training.config import TrainConfig
 from taskadapter_lite.training.loop import train
 
 RULES = ("colour", "form")
 SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=1)
 DEPTH = 3
-CONTROLS = ("as trained", "one query alone", "task attention off")
+RATES = (1e-3, 3e-3, 1e-2)
+TUNED = ("Space + joint", "+ task, inductive")
+PARTS = {"unseen values": ("test", 1_000_001), "seen values": ("train", 1_000_002)}
 
 
 @dataclass(frozen=True)
 class TaskRung:
-    """One row: the axes that are adapted, who attends to whom, and whether anything is trained."""
+    """One row: the axes that are adapted beside time, who attends to whom, the head, whether anything is trained."""
 
     name: str
     axes: tuple[str, ...]
     scope: str = "inductive"
-    trained: bool = True
+    metric: str = "cosine"
+
+    @property
+    def trained(self) -> bool:
+        """False for a frozen backbone with a head that has no parameters."""
+        return bool(self.axes)
 
 
+_ORDER_BLIND, _TASK = ("space", "joint"), ("space", "task", "joint")
 RUNGS = (
-    TaskRung("Frozen", (), trained=False),
-    TaskRung("Space + joint", ("space", "joint")),
-    TaskRung("+ task, inductive", ("space", "task", "joint")),
-    TaskRung("+ task, split", ("space", "task", "joint"), "split"),
-    TaskRung("+ task, joint scope", ("space", "task", "joint"), "joint"),
+    TaskRung("Frozen", ()),
+    TaskRung("Frozen, centred", (), metric="centred"),
+    TaskRung("Frozen, ridge", (), metric="ridge"),
+    TaskRung("Space + joint", _ORDER_BLIND),
+    TaskRung("Space + joint, centred", _ORDER_BLIND, metric="centred"),
+    TaskRung("Space + joint, ridge", _ORDER_BLIND, metric="ridge"),
+    TaskRung("Space + joint, FEAT", _ORDER_BLIND, metric="feat"),
+    TaskRung("Space + joint, OTAM", _ORDER_BLIND, metric="otam"),
+    TaskRung("+ task, inductive", _TASK),
+    TaskRung("+ task, inductive, OTAM", _TASK, metric="otam"),
+    TaskRung("+ task, split", _TASK, "split"),
+    TaskRung("+ task, joint scope", _TASK, "joint"),
 )
+ALIGNED = tuple(rung.name for rung in RUNGS if rung.metric == "otam")  # say nothing of clips of one frame
 
 
 @dataclass(frozen=True)
@@ -59,9 +92,12 @@ class TaskBudget:
     Attributes:
         n_steps: optimiser steps, of `episodes_per_step` episodes each.
         episodes_per_step: episodes whose losses are averaged.
-        learning_rate: of all rows; taken from a first trial and not tuned.
+        learning_rate: of all rows.
         n_test: episodes of each test.
-        mix: share of episodes whose rule is drawn evenly, in training and at test; the others have the rule colour.
+        mix: share of episodes whose rule is drawn evenly, in training and at test; the others have the first rule.
+        frames: frames a clip; above 1 every trained row attends over time as well, and all actions occur.
+        rules: the attributes that may count.
+        start: folder of adapters trained on other settings that the same row starts from; None starts afresh.
         device: where.
     """
 
@@ -70,47 +106,145 @@ class TaskBudget:
     learning_rate: float = 3e-3
     n_test: int = 2000
     mix: float = 1.0
+    frames: int = 1
+    rules: tuple[str, ...] = RULES
+    start: Path | None = None
     device: str = "cpu"
+
+    @property
+    def setting(self) -> str:
+        """What was varied, for names of files."""
+        video = f" {self.frames} frames" if self.frames > 1 else ""
+        rules = f" {' '.join(self.rules)}" if self.rules != RULES else ""
+        return f"mix {self.mix:g}{video}{rules}"
+
+
+@dataclass
+class Pool:
+    """Clips and their frozen tokens, shared by all rows and runs of a folder."""
+
+    frames: int
+    folder: Path
+    caches: dict[tuple[str, int], PrefixCache] = field(default_factory=dict)
+
+    def clips(self, part: str) -> AttributeClips:
+        """The "train", "val" or "test" clips: of one frame from eight actions, of more from all."""
+        return AttributeClips(part, T=self.frames, **({"n_draws": 2, "n_actions": 8} if self.frames == 1 else {}))
+
+    def tokens(self, part: str, model: TaskAdapterViT) -> PrefixCache:
+        """Their tokens for models as deep as this one."""
+        key = (part, model.depth)
+        if key not in self.caches:
+            clips = self.clips(part)
+            views = 1 if part == "train" else None
+            self.caches[key] = PrefixCache.in_folder(self.folder, model, clips, views=views)
+        return self.caches[key]
 
 
 def run_which_attribute(
     budget: TaskBudget, seeds: Sequence[int], out: Path, rungs: Sequence[TaskRung] = RUNGS, progress: bool = True
 ) -> None:
-    """Train and test each row with each seed; what `out` holds already is not done again."""
+    """Train and test each row with each seed; what `out` holds already is not done again.
+
+    Adapters are kept in the folder `trained` of `out` and frozen tokens in `tokens`, so that a run that was cut off
+    goes on, and a further control needs no training. Rows without training are tested once.
+    """
+    pool = Pool(budget.frames, out / "tokens")
     for seed in seeds:
         for rung in rungs:
-            if not _file(out, rung, budget, "seen values", CONTROLS[0], seed).exists():
-                _run_rung(rung, budget, seed, out, progress)
+            if rung.name in ALIGNED and budget.frames == 1:
+                continue
+            if rung.trained or seed == seeds[0]:
+                _run_rung(rung, budget, seed, pool, out, progress)
 
 
-def _run_rung(rung: TaskRung, budget: TaskBudget, seed: int, out: Path, progress: bool) -> None:
+def tests_of(rung: TaskRung, budget: TaskBudget) -> list[tuple[str, str]]:
+    """Values and control of each test of a row.
+
+    Where clips attend to each other, what goes around the queries is changed; other mixes are tested as trained alone.
+    """
+    if budget.mix < 1:
+        return [("unseen values", AS_TRAINED)]
+    changed: Sequence[str] = ()
+    if "task" in rung.axes:
+        changed = CONTROLS[1:] if rung.scope == "inductive" and rung.metric == "cosine" else (ALONE, OFF)
+    return [*(("unseen values", control) for control in (AS_TRAINED, *changed)), ("seen values", AS_TRAINED)]
+
+
+def _run_rung(rung: TaskRung, budget: TaskBudget, seed: int, pool: Pool, out: Path, progress: bool) -> None:
+    missing = [key for key in tests_of(rung, budget) if not result_file(out, rung, budget, *key, seed).exists()]
+    if not missing:
+        return
+    model, scorer, about = trained_rung(rung, budget, seed, pool, out, progress)
+    for values, control in missing:
+        result = _tested(model, scorer, rung, budget, pool, values, control, progress)
+        result.seeds |= {"training": seed}
+        result.metadata |= about | {"values": values, "control": control}
+        result.save(result_file(out, rung, budget, values, control, seed))
+
+
+def trained_rung(
+    rung: TaskRung, budget: TaskBudget, seed: int, pool: Pool, out: Path, progress: bool
+) -> tuple[TaskAdapterViT, str | Scorer, dict]:
+    """The row's model, trained now or before, its head, and what results say about it."""
     torch.manual_seed(seed)
-    model = TaskAdapterViT(load_backbone(), DEPTH if rung.axes else 0, T=1, axes=rung.axes, scope=rung.scope)
-    model.to(budget.device)
-    clips = {part: AttributeClips(part, n_draws=2, n_actions=8, T=1) for part in ("train", "test")}
-    about = {"rung": rung.name, "mix": budget.mix, "data": "constructed", "training_seconds": 0.0}
-    if rung.trained:
-        training = _train(model, clips["train"], budget, seed, progress)
-        about |= {"training_seconds": round(training.seconds, 1), "training": training.config}
-    for part, values, episode_seed in (("test", "unseen values", 1_000_001), ("train", "seen values", 1_000_002)):
-        cache = PrefixCache(model, clips[part])
-        episodes = AttributeEpisodes(clips[part], SPEC, budget.n_test, episode_seed, RULES, budget.mix)
-        for control in CONTROLS if "task" in rung.axes and part == "test" else CONTROLS[:1]:
-            tested = without_task_attention(model) if control == "task attention off" else model
-            asked = one_query_alone(episodes) if control == "one query alone" else episodes
-            result = evaluate(tested, clips[part], asked, "cosine", cache=cache, name=rung.name, progress=progress)
-            result.seeds |= {"training": seed, "episodes": episode_seed}
-            result.metadata |= about | {"values": values, "control": control}
-            result.save(_file(out, rung, budget, values, control, seed))
+    model = new_model(rung, budget)
+    about: dict = {"rung": rung.name, "mix": budget.mix, "frames": budget.frames, "rules": list(budget.rules)}
+    about |= {"data": "constructed", "training_seconds": 0.0}
+    if not rung.trained:
+        return model, rung.metric, about
+    name = file_name(f"{rung.name} {budget.setting} seed {seed}")
+    folder = out / "trained" / name
+    if not (folder / "adapters.safetensors").exists():
+        if budget.start is not None:
+            start_from(model, budget.start, rung, seed)
+        _train(model, rung, budget, seed, pool, folder, progress)
+    training = RunResult.load(folder / "result.json")
+    about |= {"training_seconds": round(training.seconds, 1), "training": training.config}
+    about |= {"start": None if budget.start is None else "adapters of the main setting"}
+    state = load_checkpoint(folder / "adapters.safetensors", model)["training_state"] or {}
+    scorer: str | Scorer = rung.metric
+    if METRICS[rung.metric].has_parameters:
+        scorer = METRICS[rung.metric].build(model.feature_dim, model.T)
+        assert isinstance(scorer, nn.Module)
+        scorer.load_state_dict(without_prefix(state, "objective.metric."))
+    return model, scorer, about
 
 
-def _train(model: TaskAdapterViT, clips: AttributeClips, budget: TaskBudget, seed: int, progress: bool) -> RunResult:
+def new_model(rung: TaskRung, budget: TaskBudget) -> TaskAdapterViT:
+    """A row's model at its start."""
+    axes = ("time", *rung.axes) if rung.axes and budget.frames > 1 else rung.axes
+    depth = DEPTH if rung.axes else 0
+    return TaskAdapterViT(load_backbone(), depth, T=budget.frames, axes=axes, scope=rung.scope).to(budget.device)
+
+
+def start_from(model: TaskAdapterViT, folder: Path, rung: TaskRung, seed: int) -> None:
+    """Give a model the adapters of the same row in the main setting; what that has not stays at its start."""
+    budget = TaskBudget()
+    smaller = new_model(replace(rung, metric="cosine"), budget)
+    name = file_name(f"{rung.name.removesuffix(', OTAM')} {budget.setting} seed {seed}")
+    load_checkpoint(folder / "trained" / name / "adapters.safetensors", smaller)
+    kept: dict[str, Tensor] = {name: v for name, v in smaller.adapter_state().items() if name != "temporal"}
+    model.load_adapter_state(model.adapter_state() | {name: v.to(budget.device) for name, v in kept.items()})
+
+
+def _train(
+    model: TaskAdapterViT,
+    rung: TaskRung,
+    budget: TaskBudget,
+    seed: int,
+    pool: Pool,
+    folder: Path | None,
+    progress: bool,
+) -> RunResult:
     n_episodes = budget.n_steps * budget.episodes_per_step
-    episodes = AttributeEpisodes(clips, SPEC, n_episodes, seed, RULES, budget.mix)
+    clips = pool.clips("train")
+    episodes = AttributeEpisodes(clips, SPEC, n_episodes, seed, budget.rules, budget.mix)
     config = TrainConfig.recommended(
         n_steps=budget.n_steps,
         episodes_per_step=budget.episodes_per_step,
         learning_rate=budget.learning_rate,
+        metric=rung.metric,
         warmup_steps=min(50, budget.n_steps),
         views=1,
         auxiliary_weight=0.0,  # a class of these episodes exists in its episode alone
@@ -118,32 +252,71 @@ def _train(model: TaskAdapterViT, clips: AttributeClips, budget: TaskBudget, see
         log_every=50,
         seed=seed,
     )
-    return train(model, clips, episodes, config, progress=progress)
+    return train(
+        model,
+        clips,
+        episodes,
+        config,
+        resume=None if folder is None else "auto",
+        out=folder,
+        cache=pool.folder,
+        progress=progress,
+        name=rung.name,
+    )
 
 
-def one_query_alone(episodes: Sequence[Episode]) -> list[Episode]:
-    """The same tasks asked one query at a time: as many episodes a task as it has queries, in order."""
-    return [
-        Episode(e.support, e.query[q : q + 1], e.support_labels, e.query_labels[q : q + 1], e.classes)
-        for e in episodes
-        for q in range(len(e.query))
-    ]
+def _tested(
+    model: TaskAdapterViT,
+    scorer: str | Scorer,
+    rung: TaskRung,
+    budget: TaskBudget,
+    pool: Pool,
+    values: str,
+    control: str,
+    progress: bool,
+) -> RunResult:
+    part, episode_seed = PARTS[values]
+    cache = pool.tokens(part, model)
+    assert isinstance(cache.clips, AttributeClips)
+    episodes = AttributeEpisodes(cache.clips, SPEC, budget.n_test, episode_seed, budget.rules, budget.mix)
+    changed: dict[str, Callable] = {ALONE: one_query_alone, REPLACED: one_support_clip_replaced}
+    asked = changed[control](episodes) if control in changed else episodes
+    tested = without_task_attention(model) if control == OFF else model
+    result = evaluate(tested, cache, asked, scorer, name=rung.name, progress=progress)
+    result.seeds |= {"episodes": episode_seed}
+    if control in (SAME_RULE, OTHER_RULE):
+        start = time.perf_counter()
+        accuracies = beside_other_support(model, cache, episodes, control == SAME_RULE)
+        return with_accuracies(result, accuracies, time.perf_counter() - start)
+    return result
 
 
-def without_task_attention(model: TaskAdapterViT) -> TaskAdapterViT:
-    """A copy whose task adapters add nothing; all else stays as trained."""
-    copied = deepcopy(model)
-    for block in copied.adapted.values():
-        task = dict(block.named_children()).get("task")
-        if isinstance(task, Adapter):
-            with torch.no_grad():
-                task.up.weight.zero_()
-                task.up.bias.zero_()
-    return copied
+def tune_which_attribute(budget: TaskBudget, out: Path, progress: bool = True) -> list[RunResult]:
+    """Train the rows of `TUNED` with each rate, seed 0, and score them on values of validation; kept in `out`."""
+    pool, results = Pool(budget.frames, out / "tokens"), []
+    for rung in (rung for rung in RUNGS if rung.name in TUNED):
+        for rate in RATES:
+            file = out / "learning_rates" / f"{file_name(f'{rung.name} {budget.setting}')}_{rate:g}.json"
+            if not file.exists():
+                torch.manual_seed(0)
+                model, given = new_model(rung, budget), replace(budget, learning_rate=rate)
+                training = _train(model, rung, given, 0, pool, None, progress)
+                cache = pool.tokens("val", model)
+                assert isinstance(cache.clips, AttributeClips)
+                episodes = AttributeEpisodes(cache.clips, SPEC, 500, 1_000_003, budget.rules, budget.mix)
+                name = f"{rung.name}, learning rate {rate:g}"
+                result = evaluate(model, cache, episodes, rung.metric, name=name, progress=progress)
+                about = {"rung": rung.name, "learning_rate": rate, "mix": budget.mix, "values": "validation values"}
+                result.metadata |= about | {"training": training.config, "control": AS_TRAINED}
+                result.history = training.history
+                result.save(file)
+            results.append(RunResult.load(file))
+    return results
 
 
-def _file(out: Path, rung: TaskRung, budget: TaskBudget, values: str, control: str, seed: int) -> Path:
-    return out / f"{file_name(f'{rung.name} mix {budget.mix:g} {values} {control} seed {seed}')}.json"
+def result_file(out: Path, rung: TaskRung, budget: TaskBudget, values: str, control: str, seed: int) -> Path:
+    """Where a result lies."""
+    return out / f"{file_name(f'{rung.name} {budget.setting} {values} {control} seed {seed}')}.json"
 
 
 def load_which_attribute(out: Path) -> Iterator[RunResult]:
@@ -154,7 +327,7 @@ def load_which_attribute(out: Path) -> Iterator[RunResult]:
 
 
 def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
-    """A row for each model, values and control, in percent.
+    """A row for each model, setting, values and control, in percent.
 
     Columns: `accuracy`: mean over seeds; `interval`: half width of the 95% interval over seeds and episodes taken
     together; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed. Queries of a task that
@@ -164,20 +337,17 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
     rows = []
     for key in keys:
         same = [result for result in results if _row_key(result) == key]
-        tasks = [_task_accuracies(result) for result in same]
-        means = [100 * fmean(result.accuracies) for result in same]
+        tasks = [task_accuracies(result, SPEC.n_way * SPEC.n_query) for result in same]
+        means = [fmean(run) for run in tasks]
         every = [value for run in tasks for value in run]
         half = accuracy_interval(every)[1]
         rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0])))
-    columns = ["model", "mix", "values", "control", "accuracy", "interval", "lowest", "highest", "seeds", "episodes"]
+    columns = ["model", "mix", "frames", "rules", "values", "control"]
+    columns += ["accuracy", "interval", "lowest", "highest", "seeds", "episodes"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _task_accuracies(result: RunResult) -> list[float]:
-    """Accuracy of each task in percent."""
-    n = SPEC.n_way * SPEC.n_query if result.metadata["control"] == "one query alone" else 1
-    return [100 * fmean(result.accuracies[i : i + n]) for i in range(0, len(result.accuracies), n)]
-
-
-def _row_key(result: RunResult) -> tuple[str, float, str, str]:
-    return result.name, result.metadata["mix"], result.metadata["values"], result.metadata["control"]
+def _row_key(result: RunResult) -> tuple[str, float, int, str, str, str]:
+    about = result.metadata
+    rules = " or ".join(about.get("rules", RULES))
+    return result.name, about["mix"], about.get("frames", 1), rules, about["values"], about["control"]

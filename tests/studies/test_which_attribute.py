@@ -1,72 +1,94 @@
-"""studies/which_attribute.py: rows, controls and files of the study of constructed tasks."""
+"""studies/which_attribute.py: rows, tests and files of the study of constructed tasks."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from taskadapter_lite.adapters import Adapter
-from taskadapter_lite.backbone import load_backbone
-from taskadapter_lite.data.which_attribute import AttributeClips, AttributeEpisodes
-from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.studies import which_attribute
+from taskadapter_lite.studies.attribute_controls import CONTROLS
 from taskadapter_lite.studies.which_attribute import (
-    RULES,
+    RATES,
     RUNGS,
-    SPEC,
+    Pool,
     TaskBudget,
     load_which_attribute,
-    one_query_alone,
+    new_model,
     run_which_attribute,
+    start_from,
+    trained_rung,
+    tune_which_attribute,
     which_attribute_table,
-    without_task_attention,
 )
 
 SMALL = TaskBudget(n_steps=2, episodes_per_step=2, n_test=10)
+BY_NAME = {rung.name: rung for rung in RUNGS}
 
 
-def a_model():
-    torch.manual_seed(0)
-    model = TaskAdapterViT(load_backbone(), 2, T=1, axes=("space", "task", "joint"), scope="split")
-    for parameter in model.trainable_parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return model
+@pytest.fixture
+def no_training(monkeypatch):
+    """Calling this makes any further training an error."""
+
+    def forbid():
+        monkeypatch.setattr(which_attribute, "train", None)
+
+    return forbid
 
 
-def test_a_run_makes_each_file_once_and_a_table_with_a_row_for_each(tmp_path):
-    rungs = [RUNGS[0], RUNGS[2]]
+def test_a_run_makes_each_file_once_and_a_table_with_a_row_for_each(tmp_path, no_training):
+    rungs = [BY_NAME["Frozen"], BY_NAME["+ task, inductive"]]
     run_which_attribute(SMALL, [0], tmp_path, rungs, progress=False)
-    stamps = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    stamps = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json")}
+    no_training()
     run_which_attribute(SMALL, [0], tmp_path, rungs, progress=False)
-    assert stamps == {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert stamps == {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json")}
     table = which_attribute_table(list(load_which_attribute(tmp_path)))
-    assert len(table) == len(stamps) == 2 + 4  # frozen: unseen and seen; with task attention two controls more
+    assert len(table) == len(stamps) == 2 + 1 + len(CONTROLS)  # unseen and seen values, and the controls of one row
     alone = table[table.control == "one query alone"]
     as_trained = table[(table.control == "as trained") & (table["values"] == "unseen values")]
     assert alone.episodes.item() == 10  # tasks, not queries
     inductive = as_trained[as_trained.model == "+ task, inductive"]
     assert alone.accuracy.item() == pytest.approx(inductive.accuracy.item())  # no query sees another
     assert alone.interval.item() == pytest.approx(inductive.interval.item())
+    (tmp_path / "with_task_inductive_mix_1_unseen_values_one_query_alone_seed_0.json").unlink()
+    run_which_attribute(SMALL, [0], tmp_path, rungs, progress=False)  # with the adapters of before
+    again = which_attribute_table(list(load_which_attribute(tmp_path)))
+    assert again[again.control == "one query alone"].accuracy.item() == alone.accuracy.item()
 
 
-def test_queries_alone_are_the_same_questions():
-    clips = AttributeClips("test", n_draws=2, n_actions=1, T=1)
-    episodes = list(AttributeEpisodes(clips, SPEC, 3, 0, RULES))
-    alone = one_query_alone(episodes)
-    assert len(alone) == 15
-    assert torch.cat([e.query for e in alone]).tolist() == torch.cat([e.query for e in episodes]).tolist()
-    assert all(torch.equal(alone[i].support, episodes[i // 5].support) for i in range(15))
+def test_a_head_with_parameters_comes_back_as_it_was_trained(tmp_path, no_training):
+    pool, budget = Pool(1, tmp_path), replace(SMALL, learning_rate=0.1)
+    _, first, _ = trained_rung(BY_NAME["Space + joint, FEAT"], budget, 0, pool, tmp_path, False)
+    no_training()
+    model, second, about = trained_rung(BY_NAME["Space + joint, FEAT"], budget, 0, pool, tmp_path, False)
+    assert first.out.weight.abs().max() > 0.01
+    assert torch.equal(first.out.weight, second.out.weight)
+    assert about["training"]["training"]["metric"] == "feat"
+    assert "task" not in model.axes
 
 
-def test_without_task_attention_no_clip_sees_another_and_the_model_stays():
-    model = a_model()
-    clips = torch.rand(4, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    before = model(clips, 2)
-    off = without_task_attention(model)
+def test_rates_are_compared_on_values_of_validation(tmp_path):
+    results = tune_which_attribute(replace(SMALL, n_test=5), tmp_path, progress=False)
+    assert [r.metadata["learning_rate"] for r in results] == [*RATES, *RATES]
+    assert {r.dataset for r in results} == {Pool(1, tmp_path).clips("val").fingerprint}
+    assert {r.metadata["values"] for r in results} == {"validation values"}
+    assert not list(load_which_attribute(tmp_path))  # no rows of the table
+
+
+def test_other_mixes_are_tested_as_trained_alone(tmp_path):
+    run_which_attribute(replace(SMALL, mix=0.5), [0], tmp_path, [BY_NAME["+ task, inductive"]], progress=False)
+    (result,) = load_which_attribute(tmp_path)
+    assert (result.metadata["mix"], result.metadata["control"]) == (0.5, "as trained")
+
+
+def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path):
+    rung = BY_NAME["+ task, inductive"]
+    stills, _, _ = trained_rung(rung, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
+    video = new_model(rung, replace(SMALL, frames=4))
+    start_from(video, tmp_path, rung, 0)
+    assert video.axes == ("time", "space", "task", "joint")
+    clip = torch.rand(7, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        together, apart = off(clips, 2), torch.cat([off(clips[:2], 2), off(clips[2:], 1)])
-    torch.testing.assert_close(together, apart)
-    assert (together - before).abs().max() > 0.1
-    assert torch.equal(model(clips, 2), before)
-    adapters = {name: module for name, module in off.named_modules() if isinstance(module, Adapter)}
-    tokens = torch.rand(3, 128)
-    silent = {name for name, adapter in adapters.items() if not adapter(tokens).any()}
-    assert silent == {name for name in adapters if name.endswith(".task")}
-    assert (len(silent), len(adapters)) == (2, 6)
+        stills.temporal.zero_()
+        one, four = stills(clip, 5), video(clip.expand(-1, 4, -1, -1, -1), 5)
+    torch.testing.assert_close(four, one.expand(-1, 4, -1), rtol=1e-4, atol=1e-4)
