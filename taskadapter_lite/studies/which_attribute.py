@@ -338,7 +338,7 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
     for key in keys:
         same = [result for result in results if _row_key(result) == key]
         tasks = [task_accuracies(result, SPEC.n_way * SPEC.n_query) for result in same]
-        means = [fmean(run) for run in tasks]
+        means = [100 * fmean(result.accuracies) for result in same]
         every = [value for run in tasks for value in run]
         half = accuracy_interval(every)[1]
         rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0])))
