@@ -34,6 +34,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the training clips")
     data.add_argument("--on-error", default="raise", choices=["raise", "skip"], help="what to do with broken clips")
     data.add_argument("--allow-outside", action="store_true", help="accept links and lists that lead out of ROOT")
+    data.add_argument(
+        "--groups",
+        metavar="PATTERN",
+        help="a regular expression whose one group names in each path what the clip was cut from, such as a signer: "
+        "support and query of a class never share it; none: they may (default: known for ucf101 and hmdb51, else none)",
+    )
     data.add_argument("--clips-per-class", type=int, default=60, help="of rendered sprites (default: %(default)s)")
     data.add_argument("--level", default="plain", choices=LEVELS, help="of rendered sprites (default: %(default)s)")
     data.add_argument("--backbone", default=BUNDLED, help="timm name or the bundled model (default: %(default)s)")
@@ -63,6 +69,8 @@ def open_clips(args: argparse.Namespace, part: str, size: int) -> LabelledClips:
         return SpriteClips(part, args.clips_per_class, args.frames, size=size, level=args.level)
     options = {"T": args.frames, "size": size, "resize": round(size * 8 / 7), "on_error": args.on_error}
     options |= {"allow_outside": args.allow_outside} | ({} if args.flip is None else {"flip": args.flip})
+    if args.groups is not None:
+        options["groups"] = None if args.groups.lower() == "none" else args.groups
     return open_dataset(args.data, args.dataset, part, args.list, args.split_file, **options)
 
 

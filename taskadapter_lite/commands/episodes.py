@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
     clips = open_clips(args, args.part, args.size or 64)
-    episodes = EpisodeSampler(clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names)
+    episodes = EpisodeSampler(
+        clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names, clips.groups
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     digest = save_episodes(args.out, episodes, clips)
     print(f"{len(episodes):,} episodes of {len(clips.class_names)} {args.part} classes in {args.out}, hash {digest}")

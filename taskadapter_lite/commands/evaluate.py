@@ -150,7 +150,9 @@ def _refuse_trained_classes(args: argparse.Namespace, clips: LabelledClips) -> N
 def _open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
     if args.episode_list is not None:
         return load_episodes(args.episode_list, clips)
-    return EpisodeSampler(clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names)
+    return EpisodeSampler(
+        clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names, clips.groups
+    )
 
 
 def _open_cache(args: argparse.Namespace, model: TaskAdapterViT, clips: LabelledClips) -> PrefixCache | None:

@@ -129,7 +129,7 @@ def _model(args: argparse.Namespace, depth: int, seed: int) -> TaskAdapterViT:
 
 
 def _sampler(args: argparse.Namespace, clips, n_episodes: int, seed: int) -> EpisodeSampler:
-    return EpisodeSampler(clips.labels, episode_spec(args), n_episodes, seed, clips.class_names)
+    return EpisodeSampler(clips.labels, episode_spec(args), n_episodes, seed, clips.class_names, clips.groups)
 
 
 def _tensorboard(folder: Path):

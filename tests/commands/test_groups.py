@@ -1,0 +1,52 @@
+"""--groups: support and query of a class never share a recording, in each verb that draws episodes."""
+
+import pytest
+from made_videos import make_frame_folder
+
+from taskadapter_lite.__main__ import main
+from taskadapter_lite.commands import build_parser, evaluate, train
+from taskadapter_lite.commands._options import open_clips
+from taskadapter_lite.data.datasets import ClipFolder
+from taskadapter_lite.episodes import load_episodes
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two classes, two signers with three takes each."""
+    for name in ("eat", "sit"):
+        for signer in (1, 2):
+            for take in range(3):
+                make_frame_folder(tmp_path / "set" / "test" / name / f"user{signer:02}_R{take}", n_frames=2)
+    return tmp_path / "set"
+
+
+def parse(verb, root, *words):
+    return build_parser(verb).parse_args([verb, "--data", str(root), "--frames", "2", "--n-way", "2", *words])
+
+
+@pytest.mark.parametrize("words, groups", [([], None), (["--groups", r"(user\d+)_"], {"user01", "user02"})])
+def test_train_and_evaluate_draw_with_the_groups_of_the_data_set(root, words, groups):
+    args = parse("evaluate", root, *words)
+    clips = open_clips(args, "test", 32)
+    assert groups == (None if clips.groups is None else set(clips.groups))
+    assert evaluate._open_episodes(args, clips).groups == clips.groups
+    args = parse("train", root, "--n-query", "1", *words)
+    assert train._sampler(args, clips, 5, 0).groups == clips.groups
+
+
+def test_a_saved_list_never_asks_about_the_source_of_its_own_class(root, tmp_path, capsys):
+    base = ["episodes", "--data", str(root), "--frames", "2", "--n-way", "2", "--n-episodes", "60"]
+    shared = {}
+    for name, words in (("never", ["--groups", r"(user\d+)_"]), ("allowed", ["--groups", "none"])):
+        assert main([*base, *words, "--out", str(tmp_path / f"{name}.json")]) == 0
+        clips = ClipFolder(root / "test", T=2, size=64, groups=r"(user\d+)_")
+        episodes = load_episodes(tmp_path / f"{name}.json", clips)
+        shared[name] = sum(
+            clips.groups[s] == clips.groups[q] and clips.labels[s] == clips.labels[q]
+            for e in episodes
+            for s in e.support.tolist()
+            for q in e.query.tolist()
+        )
+    assert shared["never"] == 0 < shared["allowed"]
+    assert main([*base, "--groups", "(nobody)", "--out", str(tmp_path / "x.json")]) == 2
+    assert "not found in the path" in capsys.readouterr().err
