@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from taskadapter_lite.backbone import in_precision
+from taskadapter_lite.data.decoding import decoders
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode
 from taskadapter_lite.files import write_json
@@ -225,12 +226,13 @@ def prefix_key(model: TaskAdapterViT) -> str:
 def content_key(clips: LabelledClips) -> str:
     """16 hexadecimal digits that change with anything that changes a pixel of the clips, of their random views too.
 
-    That is beside the names in `fingerprint` how clips are cut and drawn, and size and time of change of each file.
+    That is beside the names in `fingerprint` how clips are cut and drawn, and size and time of change of each file, and
+    the decoders that read files here.
     """
     options = [getattr(clips, name, None) for name in ("T", "seed", "size", "resize", "flip", "level", "n_frames")]
     root = getattr(clips, "root", None)
     files = [] if root is None else [_changed(Path(root) / path) for path in clips.paths]
-    content = json.dumps([clips.fingerprint, options, files])
+    content = json.dumps([clips.fingerprint, options, files, [] if root is None else decoders()])
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 

@@ -15,13 +15,13 @@ from tqdm.auto import tqdm
 
 from taskadapter_lite.adapters import check_scope
 from taskadapter_lite.backbone import in_precision, weights_file
-from taskadapter_lite.cache import FeatureCache, PrefixCache
+from taskadapter_lite.cache import FeatureCache, PrefixCache, read_clips
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, EpisodeList, Episodes, episode_bytes
 from taskadapter_lite.metrics import METRICS, Scorer, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, environment, peak_memory
-from taskadapter_lite.text import FUSIONS, TextFeatures, fuse_scores, semantic_scores
+from taskadapter_lite.text import FUSIONS, PUBLISHED_TEMPERATURE, TextFeatures, fuse_scores, semantic_scores
 
 __all__ = ["PrefixCache", "evaluate"]
 
@@ -37,6 +37,7 @@ def evaluate(
     cache: PrefixCache | None = None,
     text: TextFeatures | None = None,
     fusion: str = "product",
+    temperature: float | None = None,
     pairs: Mapping[str, str] | None = None,
     batch_size: int = 16,
     workers: int = 0,
@@ -67,6 +68,7 @@ def evaluate(
         text: features of the class names; the result then holds visual, semantic and fused accuracies side by side
             in `variants`, and the fused ones in `accuracies`. Needs the metric "cosine".
         fusion: how scores are fused, see `fuse_scores`.
+        temperature: of the fusion; None is that of training, where the model knows it, else that of `fuse_scores`.
         pairs: class name -> its reversed partner, for `RunResult.pair_accuracy`.
         batch_size: episodes in one pass.
         workers: threads that read clips; 0 reads them in turn.
@@ -89,7 +91,9 @@ def evaluate(
         raise ValueError(f"precision is {precision!r}, but must be 'fp32' or 'bf16'")
     if fusion not in FUSIONS or (text is not None and metric_name != "cosine"):
         raise ValueError(f"fusion is {fusion!r} of {metric_name}; {' or '.join(FUSIONS)} of cosine scores is possible")
-    tally = Tally(clips.class_names, pairs, None if text is None else text.for_classes(clips.class_names), fusion)
+    temperature = temperature or (model.trained_with or {}).get("temperature", PUBLISHED_TEMPERATURE)
+    names = None if text is None else text.for_classes(clips.class_names)
+    tally = Tally(clips.class_names, pairs, names, fusion, temperature)
     check_scope(scope or model.scope)
     device = torch.device(device or next(model.parameters()).device)
     result = RunResult(
@@ -106,7 +110,7 @@ def evaluate(
     )
     result.command = command or result.command
     if text is not None:
-        result.config |= {"fusion": fusion, "text": text.source}
+        result.config |= {"fusion": fusion, "temperature": temperature, "text": text.source}
     with _evaluating(model, scope, device, result):
         if isinstance(scorer, nn.Module):
             scorer.to(device).eval()
@@ -127,18 +131,23 @@ class Tally:
         class_names: of the data set.
         pairs: class name -> its reversed partner.
         text: (classes, D) features of the class names, for semantic and fused scores.
-        fusion: see `fuse_scores`.
+        fusion, temperature: see `fuse_scores`.
     """
 
     def __init__(
-        self, class_names: list[str], pairs: Mapping[str, str] | None, text: Tensor | None, fusion: str
+        self,
+        class_names: list[str],
+        pairs: Mapping[str, str] | None,
+        text: Tensor | None,
+        fusion: str,
+        temperature: float = PUBLISHED_TEMPERATURE,
     ) -> None:
         number = {name: c for c, name in enumerate(class_names)}
         self.partner = torch.full((len(class_names),), -1)
         for one, other in (pairs or {}).items():
             if one in number and other in number:
                 self.partner[number[one]] = number[other]
-        self.class_names, self.text, self.fusion = class_names, text, fusion
+        self.class_names, self.text, self.fusion, self.temperature = class_names, text, fusion, temperature
         self.accuracies: dict[str, list[float]] = {}
         self.confusion = torch.zeros(len(class_names), len(class_names), dtype=torch.long)
         self.pairs = torch.zeros(3, dtype=torch.long)  # right, partner, total
@@ -154,7 +163,7 @@ class Tally:
         classes = torch.stack([e.classes for e in episodes])
         if self.text is not None:
             scores["semantic"] = semantic_scores(query, self.text.to(query.device)[classes.to(query.device)])
-            scores["fused"] = fuse_scores(scores["visual"], scores["semantic"], self.fusion)
+            scores["fused"] = fuse_scores(scores["visual"], scores["semantic"], self.fusion, self.temperature)
         labels = torch.stack([e.query_labels for e in episodes])
         for name, values in scores.items():
             if not values.isfinite().all():
@@ -219,9 +228,13 @@ def _features(
         return lambda episodes: table.features(torch.stack([e.clips for e in episodes]))
     if model.config["temporal_embedding"] == "input":  # nothing can be kept: the trained part starts below the prefix
         device = next(model.parameters()).device
-        return lambda episodes: torch.stack(
-            [model(clips.read_batch(e.clips).to(device), len(e.support)) for e in episodes]
-        )
+
+        def whole(episodes: list[Episode]) -> Tensor:
+            with in_precision(model.backbone, precision):
+                read = (read_clips(clips, e.clips.tolist(), None, workers) for e in episodes)
+                return torch.stack([model(c.to(device), len(e.support)) for c, e in zip(read, episodes, strict=True)])
+
+        return whole
     cache = cache or PrefixCache(model, clips, workers=workers)
 
     def adapted(episodes: list[Episode]) -> Tensor:

@@ -22,6 +22,7 @@ from taskadapter_lite.files import whole_file
 PROMPT = "a photo of action about {}"
 TEXT_FORMAT = "taskadapter_lite text features 1"
 FUSIONS = ("product", "log_probabilities")
+PUBLISHED_TEMPERATURE = 64.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +145,9 @@ def semantic_scores(query: Tensor, text: Tensor) -> Tensor:
     return q @ F.normalize(text.float(), dim=-1, eps=1e-6).transpose(-1, -2)
 
 
-def fuse_scores(visual: Tensor, semantic: Tensor, how: str = "product", temperature: float | Tensor = 64.0) -> Tensor:
+def fuse_scores(
+    visual: Tensor, semantic: Tensor, how: str = "product", temperature: float | Tensor = PUBLISHED_TEMPERATURE
+) -> Tensor:
     """Two cosine scores -> logits of a softmax over the classes.
 
     "product" is the published temperature x visual x semantic. Two traps: the product of two *negative* cosines is

@@ -3,21 +3,24 @@
 import itertools
 import weakref
 from concurrent.futures import ProcessPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 
+from taskadapter_lite import evaluation
 from taskadapter_lite.backbone import in_precision, load_backbone, without_slow_attention
 from taskadapter_lite.cache import content_key, read_clips
+from taskadapter_lite.data import decoding
 from taskadapter_lite.data.datasets import bundled_clips
 from taskadapter_lite.data.labelled import FileClips, LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec, episode_hash
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.metrics import METRICS, TRX, cosine_scores
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.text import TextFeatures
+from taskadapter_lite.text import TextFeatures, fuse_scores
 
 T, N_CLASSES, N_EACH = 4, 6, 5
 NAMES = ["up", "down", "left", "right", "near", "far"]
@@ -371,6 +374,29 @@ def test_the_metric_of_training_is_used_unless_another_is_named():
     assert run(model, episodes=episodes, metric="bimhm").config["aggregation"] == "per_shot"
 
 
+def test_the_fusion_has_the_temperature_of_training(monkeypatch):
+    used = []
+    monkeypatch.setattr(evaluation, "fuse_scores", lambda *given: used.append(given[3]) or fuse_scores(*given))
+    text, model = TextFeatures(tuple(NAMES), torch.randn(N_CLASSES, 16), "toy"), make_model(depth=0)
+    for trained, chosen, expected in ((None, None, 64.0), (5.0, None, 5.0), (5.0, 7.0, 7.0)):
+        model.trained_with = trained and {"metric": "cosine", "aggregation": "prototype", "temperature": trained}
+        found = run(model, text=text, fusion="log_probabilities", temperature=chosen)
+        assert found.config["temperature"] == expected == used.pop()
+
+
+def test_blocks_below_and_above_are_in_the_precision_asked_for():
+    """With the embedding at the input nothing is kept; bf16 holds there too, and is seen in the scores."""
+    model = make_model(temporal_embedding="input")
+    torch.nn.init.normal_(model.temporal)
+    scores = {}
+    for precision in ("fp32", "bf16"):
+        kept = []
+        run(model, precision=precision, metric=lambda s, q, kept=kept: kept.append(cosine_scores(s, q)) or kept[-1])
+        scores[precision] = torch.cat(kept)
+    difference = (scores["fp32"] - scores["bf16"]).abs().max()
+    assert 0 < difference < 0.05
+
+
 def test_a_scorer_brings_its_own_aggregation():
     for name, own in (("cosine", "prototype"), ("otam", "per_shot")):
         assert run(metric=METRICS[name].build(16, T)).config["aggregation"] == own
@@ -397,7 +423,7 @@ def test_a_cache_of_another_model_or_of_other_clips_is_refused():
             run(make_model(), clips, cache=cache)
 
 
-def test_tokens_of_a_changed_file_are_not_used(tmp_path):
+def test_tokens_of_a_changed_file_are_not_used(tmp_path, monkeypatch):
     source = bundled_clips("test")
     (tmp_path / "a.mp4").write_bytes((source.root / source.paths[0]).read_bytes())
     clips = FileClips(tmp_path, ["a.mp4"], [0], ["a"])
@@ -407,6 +433,11 @@ def test_tokens_of_a_changed_file_are_not_used(tmp_path):
     assert clips.fingerprint == before[1]
     keys = {content_key(FileClips(tmp_path, ["a.mp4"], [0], ["a"], **o)) for o in ({}, {"size": 32}, {"flip": True})}
     assert len(keys) == 3
+    content = content_key(clips)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "decord", None if decoding.decord else SimpleNamespace(__version__="0.6.0"))
+        assert content_key(clips) != content
+    assert content_key(clips) == content
 
 
 def test_an_evaluation_that_refuses_leaves_the_model_as_it_was():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -15,10 +16,17 @@ from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.sprites.render import LEVELS
 
 PARTS = ("train", "val", "test")
+FRAMES = 8  # of a clip, where neither the caller nor a file says otherwise
+CLIPS_PER_CLASS = 60
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which clips, how they are read, and which backbone they go into."""
+def add_data_arguments(parser: argparse.ArgumentParser, random_views: bool = True) -> None:
+    """Which clips, how they are read, and which backbone they go into.
+
+    Args:
+        parser: of the verb.
+        random_views: False for a verb that reads the middle frames alone, where nothing can be mirrored.
+    """
     data = parser.add_argument_group("data")
     data.add_argument(
         "--data",
@@ -29,9 +37,10 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--dataset", default="folder", choices=[*published_datasets(), "folder"], help="what ROOT holds")
     data.add_argument("--list", type=Path, nargs="+", default=[], help="list files of ROOT, one a part")
     data.add_argument("--split-file", type=Path, help="classes of each part of a plain folder, made if missing")
-    data.add_argument("--frames", type=int, default=8, help="T, frames a clip (default: %(default)s)")
+    data.add_argument("--frames", type=int, help=f"T, frames a clip (default: that of saved adapters, else {FRAMES})")
     data.add_argument("--size", type=int, help="frame side in pixels (default: what the backbone takes)")
-    data.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the training clips")
+    if random_views:
+        data.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the training clips")
     data.add_argument("--on-error", default="raise", choices=["raise", "skip"], help="what to do with broken clips")
     data.add_argument("--allow-outside", action="store_true", help="accept links and lists that lead out of ROOT")
     data.add_argument(
@@ -40,38 +49,86 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="a regular expression whose one group names in each path what the clip was cut from, such as a signer: "
         "support and query of a class never share it; none: they may (default: known for ucf101 and hmdb51, else none)",
     )
-    data.add_argument("--clips-per-class", type=int, default=60, help="of rendered sprites (default: %(default)s)")
+    data.add_argument(
+        "--clips-per-class", type=int, default=CLIPS_PER_CLASS, help="of rendered sprites (default: %(default)s)"
+    )
     data.add_argument("--level", default="plain", choices=LEVELS, help="of rendered sprites (default: %(default)s)")
-    data.add_argument("--backbone", default=BUNDLED, help="timm name or the bundled model (default: %(default)s)")
+    data.add_argument(
+        "--backbone", help=f"timm name or the bundled model (default: that of saved adapters, else {BUNDLED})"
+    )
     data.add_argument("--backbone-depth", type=int, metavar="N", help="its first N blocks alone (default: all)")
     data.add_argument("--weights", type=Path, help=".safetensors file with the weights of --backbone")
     data.add_argument("--random-weights", action="store_true", help="an untrained backbone, to try a command")
 
 
 def open_backbone(args: argparse.Namespace) -> VisionTransformer:
-    """The backbone that the options name."""
-    options = {"img_size": args.size} if args.size and args.backbone != BUNDLED else {}
+    """The backbone that the options name.
+
+    Raises:
+        ValueError: options that exclude each other, or a size that the backbone does not take.
+    """
+    name = args.backbone or BUNDLED
+    if args.weights is not None and args.random_weights:
+        raise ValueError(f"--random-weights leaves out --weights {args.weights}: give one of them")
+    options = {"img_size": args.size} if args.size and name != BUNDLED else {}
     options |= {"depth": args.backbone_depth} if args.backbone_depth is not None else {}
     if args.weights is not None:
-        return load_backbone(args.weights, architecture=args.backbone, **options)
-    return load_backbone(args.backbone, pretrained=not args.random_weights, **options)
+        backbone = load_backbone(args.weights, architecture=name, **options)
+    else:
+        backbone = load_backbone(name, pretrained=not args.random_weights, **options)
+    if args.size and args.size != frame_side(backbone):
+        raise ValueError(f"--size is {args.size}, but {name} takes frames of {frame_side(backbone)} pixels")
+    return backbone
+
+
+def frame_side(backbone: VisionTransformer) -> int:
+    """The side of the square frames that a backbone takes, in pixels."""
+    return backbone.patch_embed.img_size[0]
 
 
 def open_clips(args: argparse.Namespace, part: str, size: int) -> LabelledClips:
     """The clips of part "train", "val" or "test", as frames of `size` x `size` pixels.
 
     Raises:
-        ValueError: no such folder, list or class.
+        ValueError: no such folder, list or class, or an option that says nothing about these clips.
     """
+    _refuse_unused(args)
+    T = args.frames or FRAMES
     if args.data == "bundled":
-        return bundled_clips(part, args.frames)
+        return bundled_clips(part, T)
     if args.data == "sprites":
-        return SpriteClips(part, args.clips_per_class, args.frames, size=size, level=args.level)
-    options = {"T": args.frames, "size": size, "resize": round(size * 8 / 7), "on_error": args.on_error}
-    options |= {"allow_outside": args.allow_outside} | ({} if args.flip is None else {"flip": args.flip})
+        return SpriteClips(part, args.clips_per_class, T, size=size, level=args.level)
+    options = {"T": T, "size": size, "resize": round(size * 8 / 7), "on_error": args.on_error}
+    flip = getattr(args, "flip", None)
+    options |= {"allow_outside": args.allow_outside} | ({} if flip is None else {"flip": flip})
     if args.groups is not None:
         options["groups"] = None if args.groups.lower() == "none" else args.groups
     return open_dataset(args.data, args.dataset, part, args.list, args.split_file, **options)
+
+
+# data -> option -> the value that stays where it says nothing; another one is refused
+_OF_FILES: dict[str, Any] = {
+    "dataset": "folder",
+    "list": [],
+    "split_file": None,
+    "flip": None,
+    "on_error": "raise",
+    "groups": None,
+}
+_UNUSED: dict[str, dict[str, Any]] = {
+    "bundled": {**_OF_FILES, "allow_outside": False, "clips_per_class": CLIPS_PER_CLASS, "level": "plain"},
+    "sprites": {**_OF_FILES, "allow_outside": False},
+    "ROOT": {"clips_per_class": CLIPS_PER_CLASS, "level": "plain"},
+}
+
+
+def _refuse_unused(args: argparse.Namespace) -> None:
+    names_recipe = getattr(args, "recipe", None) == "published"  # then --dataset says whose
+    for name, value in _UNUSED.get(args.data, _UNUSED["ROOT"]).items():
+        if getattr(args, name, value) != value and not (name == "dataset" and names_recipe):
+            raise ValueError(f"--{name.replace('_', '-')} says nothing about --data {args.data}: leave it out")
+    if args.split_file is not None and (args.list or args.dataset != "folder"):
+        raise ValueError(f"--split-file {args.split_file} says nothing where --list or --dataset names the parts")
 
 
 def add_part_argument(parser: argparse.ArgumentParser) -> None:
@@ -80,13 +137,13 @@ def add_part_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_episode_arguments(parser: argparse._ArgumentGroup, n_query: int | None, seed: int, shown: str = "") -> None:
-    """The size of an episode and the seed of its draw; `shown` explains a default of None."""
-    parser.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: %(default)s)")
-    parser.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: %(default)s)")
+    """The size of an episode and the seed of its draw; `shown` explains another default."""
+    parser.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: 5)")
+    parser.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: 1)")
     parser.add_argument(
         "--n-query", type=int, default=n_query, help=f"query clips a class (default: {shown or n_query})"
     )
-    parser.add_argument("--episode-seed", type=int, default=seed, help="seed of the episodes (default: %(default)s)")
+    parser.add_argument("--episode-seed", type=int, default=seed, help=f"seed of the episodes (default: {seed})")
 
 
 def episode_spec(args: argparse.Namespace) -> EpisodeSpec:

@@ -20,7 +20,7 @@ HELP = "draw a fixed list of episodes and save it"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `episodes`."""
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    add_data_arguments(parser)
+    add_data_arguments(parser, random_views=False)
     add_part_argument(parser)
     episodes = parser.add_argument_group("episodes")
     add_episode_arguments(episodes, n_query=1, seed=2024)

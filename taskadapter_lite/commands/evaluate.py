@@ -11,17 +11,20 @@ import torch
 from taskadapter_lite.adapters import SCOPES
 from taskadapter_lite.backbone import BUNDLED
 from taskadapter_lite.commands._options import (
+    FRAMES,
     add_data_arguments,
     add_device_argument,
     add_episode_arguments,
     add_part_argument,
     chosen_device,
     episode_spec,
+    frame_side,
     open_backbone,
     open_clips,
 )
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import (
+    Episode,
     Episodes,
     EpisodeSampler,
     check_disjoint,
@@ -29,15 +32,16 @@ from taskadapter_lite.episodes import (
     load_episodes,
     save_episodes,
 )
-from taskadapter_lite.evaluation import PrefixCache, evaluate
+from taskadapter_lite.evaluation import PrefixCache, depends_on_episode, evaluate
 from taskadapter_lite.metrics import AGGREGATIONS, METRICS, Scorer, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.sprites.render import ACTIONS
 from taskadapter_lite.text import FUSIONS, TextFeatures
-from taskadapter_lite.training.checkpoints import load_model, read_checkpoint, without_prefix
+from taskadapter_lite.training.checkpoints import image_side, load_model, read_checkpoint, without_prefix
 from taskadapter_lite.training.distributed import Team
 
+EPISODES = {"n_way": 5, "k_shot": 1, "n_query": 1, "n_episodes": 1000, "episode_seed": 0}  # where nothing is given
 HELP = "evaluate saved adapters, or the frozen backbone, on one part of a data set"
 
 
@@ -54,11 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", default="fp32", choices=["fp32", "bf16"], help="of adapted blocks (default: %(default)s)"
     )
     parser.add_argument("--workers", type=int, default=0, help="threads that read clips (default: %(default)s)")
-    add_data_arguments(parser)
+    add_data_arguments(parser, random_views=False)
     add_part_argument(parser)
     episodes = parser.add_argument_group("episodes")
     add_episode_arguments(episodes, n_query=1, seed=0)
-    episodes.add_argument("--n-episodes", type=int, default=1000, help="how many (default: %(default)s)")
+    text = f"how many (default: {EPISODES['n_episodes']}, or all of a list)"
+    episodes.add_argument("--n-episodes", type=int, help=text)
+    parser.set_defaults(**dict.fromkeys(EPISODES))  # what is given has to agree with a saved list
     episodes.add_argument("--episode-list", type=Path, help="a saved list, instead of drawing one; its hash is checked")
     episodes.add_argument("--save-episodes", type=Path, help="save the list that was drawn")
     scores = parser.add_argument_group("scores")
@@ -68,17 +74,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     scores.add_argument("--scope", choices=SCOPES, help="who attends to whom in task attention (default: as trained)")
     scores.add_argument("--text", type=Path, help="text features of the class names (CLIP), see TextFeatures")
-    scores.add_argument("--fusion", default="product", choices=FUSIONS, help="of the scores (default: %(default)s)")
+    scores.add_argument("--fusion", choices=FUSIONS, help=f"of the scores with --text (default: {FUSIONS[0]})")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and write the result; 130 when it was stopped early."""
     team = Team()
     model, metric = _open_model(args)
+    _refuse_unused(args, model)
     model.to(chosen_device(args, team.device))
     if team.is_main and model.trained_with is not None:
         _say_scores(args, model.trained_with)
-    clips = open_clips(args, args.part, model.backbone.patch_embed.img_size[0])
+    clips = open_clips(args, args.part, frame_side(model.backbone))
     _refuse_trained_classes(args, clips)
     episodes = _open_episodes(args, clips)
     if args.save_episodes is not None and team.is_main:
@@ -95,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         aggregation=args.aggregation,
         cache=_open_cache(args, model, clips),
         text=None if args.text is None else TextFeatures.load(args.text),
-        fusion=args.fusion,
+        fusion=args.fusion or FUSIONS[0],
         pairs={name: action.pair for name, action in ACTIONS.items() if action.pair},
         batch_size=args.batch_size,
         workers=args.workers,
@@ -115,9 +122,8 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     """The model, and the metric: its name, or the trained module from the file of adapters."""
     if args.adapters is None:
         args.metric, args.aggregation = scores_of(None, args.metric, args.aggregation)
-        return TaskAdapterViT(open_backbone(args), depth=0, T=args.frames), args.metric
-    own_backbone = args.weights is not None or args.random_weights or args.backbone != BUNDLED
-    model = load_model(args.adapters, open_backbone(args) if own_backbone else None)
+        return TaskAdapterViT(open_backbone(args), depth=0, T=args.frames or FRAMES), args.metric
+    model = _load_adapters(args)
     args.metric, args.aggregation = scores_of(model.trained_with, args.metric, args.aggregation)
     args.frames = model.T
     if not METRICS[args.metric].has_parameters:
@@ -129,6 +135,33 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     assert isinstance(scorer, torch.nn.Module)
     scorer.load_state_dict(state)
     return model, scorer
+
+
+def _load_adapters(args: argparse.Namespace) -> TaskAdapterViT:
+    """The adapters of the file in the backbone that they were trained on, or the one that the options name."""
+    stored = image_side(read_checkpoint(args.adapters)[1])
+    if None not in (args.size, stored) and args.size != stored:
+        raise ValueError(f"--size is {args.size}, but {args.adapters} was trained on frames of {stored} pixels")
+    named = (args.weights, args.backbone, args.backbone_depth)
+    own_backbone = args.random_weights or any(value is not None for value in named)
+    if own_backbone and args.backbone not in (None, BUNDLED):
+        args.size = args.size or stored
+    model = load_model(args.adapters, open_backbone(args) if own_backbone else None)
+    for option, own in (("size", frame_side(model.backbone)), ("frames", model.T)):
+        if getattr(args, option) not in (None, own):
+            raise ValueError(f"--{option} is {getattr(args, option)}, but {args.adapters} was trained with {own}")
+    return model
+
+
+def _refuse_unused(args: argparse.Namespace, model: TaskAdapterViT) -> None:
+    """An option that would change nothing is refused, so that no result is taken for another one."""
+    if args.fusion is not None and args.text is None:
+        raise ValueError(f"--fusion {args.fusion} says how scores by name are added: give --text with it")
+    if not depends_on_episode(model):
+        if args.scope is not None:
+            raise ValueError(f"--scope {args.scope} changes nothing: this model has no task attention")
+        if args.precision != "fp32":
+            raise ValueError(f"--precision {args.precision} changes nothing: this model has no task attention")
 
 
 def _say_scores(args: argparse.Namespace, trained: dict) -> None:
@@ -149,10 +182,31 @@ def _refuse_trained_classes(args: argparse.Namespace, clips: LabelledClips) -> N
 
 def _open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
     if args.episode_list is not None:
-        return load_episodes(args.episode_list, clips)
+        return _saved_episodes(args, clips)
+    for name, value in EPISODES.items():
+        setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
     return EpisodeSampler(
         clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names, clips.groups
     )
+
+
+def _saved_episodes(args: argparse.Namespace, clips: LabelledClips) -> list[Episode]:
+    """The list of --episode-list, or its first --n-episodes; other options have to agree with it."""
+    if args.episode_seed is not None or args.save_episodes is not None:
+        option = "--save-episodes" if args.save_episodes is not None else f"--episode-seed {args.episode_seed}"
+        raise ValueError(f"{option} is about episodes that are drawn, but {args.episode_list} is a saved list")
+    episodes = load_episodes(args.episode_list, clips)
+    n_way, k_shot, n_queries = episodes[0].shape
+    for name, value in {"n_way": n_way, "k_shot": k_shot, "n_query": n_queries / n_way}.items():
+        if getattr(args, name) not in (None, value):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is {getattr(args, name)}, but the episodes of {args.episode_list} "
+                f"have {value:g}"
+            )
+    args.k_shot = k_shot  # part of the result's name
+    if args.n_episodes is not None and not 0 < args.n_episodes <= len(episodes):
+        raise ValueError(f"--n-episodes is {args.n_episodes}, but {args.episode_list} holds {len(episodes)}")
+    return episodes[: args.n_episodes]
 
 
 def _open_cache(args: argparse.Namespace, model: TaskAdapterViT, clips: LabelledClips) -> PrefixCache | None:

@@ -12,11 +12,13 @@ import torch
 from taskadapter_lite.adapters import AXES
 from taskadapter_lite.commands._fields import add_fields, given_fields
 from taskadapter_lite.commands._options import (
+    FRAMES,
     add_data_arguments,
     add_device_argument,
     add_episode_arguments,
     chosen_device,
     episode_spec,
+    frame_side,
     open_backbone,
     open_clips,
 )
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if depth is None:
         depth = PUBLISHED[args.dataset].depth if published else 3
     model = _model(args, depth, config.seed).to(chosen_device(args, team.device))
-    size = model.backbone.patch_embed.img_size[0]
+    size = frame_side(model.backbone)
     clips = open_clips(args, "train", size)
     validation = None
     if args.validation_episodes:
@@ -120,7 +122,7 @@ def _model(args: argparse.Namespace, depth: int, seed: int) -> TaskAdapterViT:
     return TaskAdapterViT(
         open_backbone(args),
         depth,
-        args.frames,
+        args.frames or FRAMES,
         axes=args.axes,
         temporal_embedding=None if place == "none" else place,
         temporal_std=(0.0 if published else 0.5) if args.temporal_std is None else args.temporal_std,

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import av
 import numpy as np
+import PIL
 import torch
 from einops import rearrange
 from PIL import Image, ImageOps
@@ -83,6 +84,12 @@ def _decode(path: Path, choose: Choose) -> list[np.ndarray]:
                 with suppress(RuntimeError, decord.DECORDError):  # its thread reads ahead, and may trip over damage
                     return _read_with_decord(path, choose, header)
             return _read_with_pyav(path, choose, header, packets)
+
+
+def decoders() -> list[str]:
+    """What reads files here, with versions: part of the key of whatever is kept of their pixels."""
+    found = [f"av {av.__version__}", f"pillow {PIL.__version__}"]
+    return found if decord is None else [*found, f"decord {decord.__version__}"]
 
 
 @contextmanager

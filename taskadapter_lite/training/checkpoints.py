@@ -58,7 +58,11 @@ def save_checkpoint(
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     content = {
         "model": model.config,
-        "backbone": {"arguments": _arguments(model.backbone), "fingerprint": fingerprint(model.backbone)},
+        "backbone": {
+            "arguments": _arguments(model.backbone),
+            "fingerprint": fingerprint(model.backbone),
+            "image_side": model.backbone.patch_embed.img_size[0],
+        },
         "trains_backbone": trains_backbone,
         "training_state": None
         if training_state is None
@@ -173,6 +177,13 @@ def newest_usable(paths: list[Path]) -> Path | None:
     return None
 
 
+def image_side(content: dict) -> int | None:
+    """The side in pixels of the frames that the adapters of a file were trained on, None where it does not say."""
+    backbone = content["backbone"]
+    side = backbone.get("image_side") or (backbone["arguments"] or {}).get("img_size")
+    return side[0] if isinstance(side, (list, tuple)) else side
+
+
 def check_writable(folder: Path, n_bytes: int) -> None:
     """Make the folder and try it, so that an unwritable or full disk is known before hours of work.
 
@@ -243,6 +254,9 @@ def _check_fits(path: Path, content: dict, model: TaskAdapterViT) -> None:
     for key in _SHAPED_BY:
         if stored.get(key) != wanted.get(key):
             raise CheckpointError(f"{path} holds a model with {key} {stored.get(key)!r}, not {wanted.get(key)!r}")
+    side, own_side = image_side(content), model.backbone.patch_embed.img_size[0]
+    if side not in (None, own_side):
+        raise CheckpointError(f"{path} was trained on frames of {side} pixels, but the model takes {own_side}")
     if not content["trains_backbone"] and content["backbone"]["fingerprint"] != fingerprint(model.backbone):
         name = (content["backbone"]["arguments"] or {}).get("name", "of unknown origin")
         raise CheckpointError(f"{path} was trained on another backbone ({name}): load it with that one")

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from taskadapter_lite.backbone import weights_file
+from taskadapter_lite.cache import PrefixCache
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episodes, episode_hash
 from taskadapter_lite.evaluation import evaluate
@@ -47,10 +48,10 @@ SAVED_VALUES = ("step", "seconds", "window", "history", "best_accuracies")  # of
 
 def train(
     model: TaskAdapterViT,
-    clips: LabelledClips,
+    clips: LabelledClips | PrefixCache,
     episodes: Episodes,
     config: TrainConfig | None = None,
-    validation: tuple[LabelledClips, Episodes] | None = None,
+    validation: tuple[LabelledClips | PrefixCache, Episodes] | None = None,
     resume: str | Path | None = None,
     *,
     out: str | Path | None = None,
@@ -70,10 +71,12 @@ def train(
 
     Args:
         model: its adapters are trained on the device where they are.
-        clips: training clips; random views are drawn from (config.seed, number of the episode) alone.
+        clips: training clips, or a `PrefixCache` of them with `config.views` views, to train several times from
+            the same tokens; random views are drawn from (config.seed, number of the episode) alone.
         episodes: a sampler or a list; step s uses episodes s * E .. (s + 1) * E - 1.
         config: default `TrainConfig.recommended()`.
-        validation: clips of validation classes and a fixed list of episodes; never the test classes.
+        validation: clips of validation classes, or their `PrefixCache`, and a fixed list of episodes; never the test
+            classes.
         resume: None starts afresh, "auto" continues from the newest checkpoint in `out` if there is one, a path from
             that checkpoint.
         out: folder for checkpoints, `adapters.safetensors` and `result.json`; None writes nothing.
@@ -88,7 +91,8 @@ def train(
         Configuration, history (a row every `log_every` steps) and validation accuracies of the adapters kept.
 
     Raises:
-        ValueError: too few episodes for `n_steps`, or a loss that is not finite (names the episode and the seed).
+        ValueError: too few episodes for `n_steps`, a loss that is not finite (names the episode and the seed), or a
+            cache of another model or of other views.
         CheckpointError: the checkpoint is damaged or belongs to another run.
         OSError: `out` can't be written.
     """
@@ -123,15 +127,16 @@ class TrainingRun:
     def __init__(
         self,
         model: TaskAdapterViT,
-        clips: LabelledClips,
+        clips: LabelledClips | PrefixCache,
         episodes: Episodes,
         config: TrainConfig,
-        validation: tuple[LabelledClips, Episodes] | None,
+        validation: tuple[LabelledClips | PrefixCache, Episodes] | None,
         out: str | Path | None,
         text: TextFeatures | None,
         cache: str | Path | None = None,
     ) -> None:
-        self.model, self.clips, self.episodes, self.config = model, clips, episodes, config
+        self.model, self.episodes, self.config = model, episodes, config
+        self.clips, kept = (clips.clips, clips) if isinstance(clips, PrefixCache) else (clips, None)
         self.out = None if out is None else Path(out)
         self.n_steps = config.n_steps or len(episodes) // config.episodes_per_step
         if not 0 < self.n_steps * config.episodes_per_step <= len(episodes):
@@ -140,12 +145,9 @@ class TrainingRun:
                 f"of episodes, {len(episodes)}"
             )
         self.team = Team()
-        self.trainer = Trainer(model, clips, episodes, config, self.team, text, cache)
-        self.validation, self.text = validation, text
-        if validation is not None:
-            self.validation_cache = (
-                self.trainer.token_cache(cache, validation[0], None) if self.trainer.prefix_is_fixed else None
-            )
+        self.trainer = Trainer(model, self.clips, episodes, config, self.team, text, cache, kept)
+        self.text = text
+        self.validation, self.validation_cache = self._open_validation(validation, cache)
         self.stopped = False
         self.clock = time.perf_counter()
         self.pending: list[StepResult] = []  # steps whose losses are still on the device
@@ -155,6 +157,19 @@ class TrainingRun:
         self.history: list[dict] = []
         self.best: dict[str, Tensor] = {}
         self.best_accuracies: list[float] = []
+
+    def _open_validation(
+        self, validation: tuple[LabelledClips | PrefixCache, Episodes] | None, folder: str | Path | None
+    ) -> tuple[tuple[LabelledClips, Episodes] | None, PrefixCache | None]:
+        """Clips and episodes of the validation, and the tokens of those clips where they can be kept."""
+        if validation is None:
+            return None, None
+        clips, episodes = validation
+        if isinstance(clips, PrefixCache):
+            self.trainer.check_cache(clips)
+            return (clips.clips, episodes), clips
+        fixed = self.trainer.prefix_is_fixed
+        return (clips, episodes), self.trainer.token_cache(folder, clips, None) if fixed else None
 
     @property
     def ended(self) -> bool:
@@ -226,6 +241,7 @@ class TrainingRun:
             cache=self.validation_cache,
             text=self.text,
             fusion=self.config.fusion,
+            temperature=self.trainer.objective.log_temperature.exp().item(),
             workers=self.config.workers,
             progress=False,
         )

@@ -110,9 +110,10 @@ class Trainer:
         model, clips, episodes, config, text: as `train` takes them.
         team: the processes that share each step's episodes.
         cache_folder: keeps frozen tokens from run to run.
+        kept: tokens of the clips, if there are some.
 
     Raises:
-        ValueError: nothing to train.
+        ValueError: nothing to train, or tokens that do not fit.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Trainer:
         team: Team,
         text: TextFeatures | None = None,
         cache_folder: str | Path | None = None,
+        kept: PrefixCache | None = None,
     ) -> None:
         self.model, self.clips, self.episodes, self.config, self.team = model, clips, episodes, config, team
         if config.scope is not None:
@@ -144,8 +146,12 @@ class Trainer:
         trains_backbone = any(p.requires_grad for p in model.backbone.parameters())
         self.prefix_is_fixed = not trains_backbone and model.config["temporal_embedding"] != "input"
         self.reader = ReadAhead(self._read, config.workers > 0)
-        self.cache = None
-        if self.prefix_is_fixed and config.views:
+        self.cache = kept
+        if kept is not None:
+            self.check_cache(kept)
+            if kept.views != config.views or not config.views:
+                raise ValueError(f"the cache holds {kept.views} random views of a clip, but views is {config.views}")
+        elif self.prefix_is_fixed and config.views:
             self.cache = self.token_cache(cache_folder, clips, config.views)
 
     def token_cache(self, folder: str | Path | None, clips: LabelledClips, views: int | None) -> PrefixCache:
@@ -159,6 +165,16 @@ class Trainer:
         if folder is None:
             return PrefixCache(self.model, clips, **options)
         return PrefixCache.in_folder(folder, self.model, clips, **options)
+
+    def check_cache(self, cache: PrefixCache) -> None:
+        """Refuse tokens that the model would not make now, or that training changes.
+
+        Raises:
+            ValueError: the tokens do not fit.
+        """
+        if not self.prefix_is_fixed:
+            raise ValueError("this run trains what lies below the tokens, so they can't be kept: give the clips")
+        cache.check_fits(self.model, cache.clips)
 
     def step(self, numbers: Sequence[int], learning_rate: float) -> StepResult:
         """Take one optimiser step on the mean loss of episodes `numbers`, of which this process runs its share."""

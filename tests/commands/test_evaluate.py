@@ -17,7 +17,7 @@ from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.training.checkpoints import load_model, save_checkpoint
+from taskadapter_lite.training.checkpoints import CheckpointError, load_model, save_checkpoint
 
 SMALL = ["--data", "sprites", "--clips-per-class", "3", "--n-episodes", "6", "--n-query", "2"]
 
@@ -132,6 +132,92 @@ def test_mistakes_are_one_line(run_folder, tmp_path, capsys):
         assert main(["evaluate", *arguments]) == 2
         lines = capsys.readouterr().err.strip().splitlines()
         assert words in lines[-1]
+
+
+@pytest.fixture(scope="module")
+def saved_list(run_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lists") / "episodes.json"
+    run(run_folder, path.with_suffix(".result"), "--save-episodes", str(path))
+    return str(path)
+
+
+ADAPTERS, FROZEN = "with adapters", "frozen"
+
+
+@pytest.mark.parametrize(
+    "kind, options, words",
+    [
+        (ADAPTERS, ["--frames", "8"], "--frames is 8, but"),
+        (ADAPTERS, ["--size", "56"], "was trained on frames of 64 pixels"),
+        (FROZEN, ["--size", "56"], "--size is 56, but something_sprites takes frames of 64 pixels"),
+        (FROZEN, ["--scope", "split"], "--scope split changes nothing"),
+        (FROZEN, ["--precision", "bf16"], "--precision bf16 changes nothing"),
+        (ADAPTERS, ["--fusion", "product"], "give --text with it"),
+        (ADAPTERS, ["--random-weights"], "--random-weights leaves out --weights"),
+        (ADAPTERS, ["--dataset", "hmdb51"], "--dataset says nothing about --data sprites"),
+        (ADAPTERS, ["--list", "a.txt"], "--list says nothing about --data sprites"),
+        (ADAPTERS, ["--split-file", "a.json"], "--split-file says nothing about --data sprites"),
+        (FROZEN, ["--on-error", "skip"], "--on-error says nothing about --data sprites"),
+        (FROZEN, ["--allow-outside"], "--allow-outside says nothing about --data sprites"),
+        (ADAPTERS, ["--data", "bundled"], "--clips-per-class says nothing about --data bundled"),
+        (ADAPTERS, ["--data", "ROOT", "--clips-per-class", "60", "--level", "cluttered"], "--level says nothing about"),
+        (ADAPTERS, ["--metric", "trx", "--aggregation", "per_shot"], "aggregation is 'per_shot'"),
+    ],
+)
+def test_no_option_is_silently_ignored(run_folder, tmp_path, capsys, kind, options, words):
+    """Each option changes the result or is refused in one sentence; what is said in vain misleads."""
+    if kind == ADAPTERS:
+        status = run(run_folder, tmp_path / "a.json", *options)
+    else:
+        status = main(["evaluate", "--random-weights", "--frames", "2", *SMALL, *options])
+    assert status == 2
+    assert words in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--k-shot", "5"], "--k-shot is 5, but the episodes of"),
+        (["--n-way", "3"], "have 5"),
+        (["--n-query", "1"], "have 2"),
+        (["--episode-seed", "0"], "--episode-seed 0 is about episodes that are drawn"),
+        (["--save-episodes", "again.json"], "--save-episodes is about episodes that are drawn"),
+        (["--n-episodes", "7"], "holds 6"),
+    ],
+)
+def test_options_agree_with_a_saved_list(run_folder, tmp_path, saved_list, capsys, options, words):
+    files = [str(run_folder / "adapters.safetensors"), "--weights", str(run_folder / "backbone.safetensors")]
+    command = ["evaluate", *files, *SMALL[:4], "--episode-list", saved_list, "--out", str(tmp_path / "a.json")]
+    assert main([*command, *options]) == 2
+    assert words in capsys.readouterr().err.strip().splitlines()[-1]
+    assert main([*command, "--n-way", "5", "--k-shot", "1", "--n-query", "2", "--n-episodes", "4"]) == 0
+    assert len(RunResult.load(tmp_path / "a.json").accuracies) == 4
+    assert main(command) == 0
+    assert len(RunResult.load(tmp_path / "a.json").accuracies) == 6
+
+
+def test_adapters_of_another_frame_size_say_so(tmp_path, capsys):
+    """A timm model of 32 pixels: its file gives the size, and another one is named as that, not as another backbone."""
+    name = "test_vit.r160_in1k"
+    backbone = load_backbone(name, pretrained=False, img_size=32)
+    weights = {key: value.contiguous() for key, value in backbone.state_dict().items()}
+    save_file(weights, tmp_path / "backbone.safetensors")
+    torch.manual_seed(0)
+    backbone = load_backbone(tmp_path / "backbone.safetensors", architecture=name, img_size=32)
+    save_checkpoint(tmp_path / "adapters.safetensors", TaskAdapterViT(backbone, depth=1, T=2))
+    files = [str(tmp_path / "adapters.safetensors"), "--out", str(tmp_path / "a.json"), *SMALL]
+    named = ["--backbone", name, "--weights", str(tmp_path / "backbone.safetensors")]
+    for options in ([], ["--size", "32"], named, [*named, "--size", "32"]):
+        assert main(["evaluate", *files, *options]) == 0
+        assert RunResult.load(tmp_path / "a.json").config["model"]["T"] == 2
+    capsys.readouterr()
+    for options in (["--size", "48"], [*named, "--size", "48"]):
+        assert main(["evaluate", *files, *options]) == 2
+        assert "--size is 48, but" in (error := capsys.readouterr().err)
+        assert "was trained on frames of 32 pixels" in error
+    other = load_backbone(name, pretrained=False, img_size=48)
+    with pytest.raises(CheckpointError, match="trained on frames of 32 pixels, but the model takes 48"):
+        load_model(tmp_path / "adapters.safetensors", other)
 
 
 def test_compare_prints_the_table(run_folder, tmp_path, capsys):

@@ -67,6 +67,27 @@ def test_decord_and_pyav_give_the_same_pixels(videos, name, monkeypatch):
     assert frame_numbers(by_pyav) == list(range(24))
 
 
+@pytest.mark.parametrize("size, resize, flip", [(None, None, False), (32, None, True), (48, 56, True), (80, 96, False)])
+def test_a_random_view_is_the_same_with_either_decoder(tmp_path, monkeypatch, size, resize, flip):
+    """A long H.264 clip, which decord reads where it is installed; the draw does not know who reads."""
+    pytest.importorskip("decord")
+    path, read_by = tmp_path / "long.mp4", []
+    make_video(path, n_frames=260, codec="libx264", texture=True)
+    by_decord = decoding._read_with_decord
+    monkeypatch.setattr(decoding, "_read_with_decord", lambda *given: read_by.append("decord") or by_decord(*given))
+
+    def view(seed):
+        return read_clip(path, 8, "random", size, torch.Generator().manual_seed(seed), resize, flip)
+
+    found = [view(seed) for seed in range(4)]
+    assert read_by == ["decord"] * 4
+    monkeypatch.setattr(decoding, "decord", None)
+    for seed, clip in enumerate(found):
+        torch.testing.assert_close(view(seed), clip, rtol=0, atol=0)
+    assert len(read_by) == 4
+    assert not torch.equal(found[0], found[1])
+
+
 @pytest.mark.parametrize("with_decord", [True, False])
 @pytest.mark.parametrize("name", CODECS)
 def test_the_frames_asked_for_are_read(videos, name, with_decord, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_run import ColouredClips, tiny_config, tiny_episodes, tiny_model, tiny_train
 
+from taskadapter_lite.cache import PrefixCache
 from taskadapter_lite.data.decoding import ClipError
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.results import RunResult
@@ -294,6 +295,39 @@ def test_the_model_and_its_file_know_what_they_were_trained_with(tmp_path):
     assert load_model(training_checkpoints(tmp_path)[-1], tiny_model().backbone).trained_with == expected
     again = save_checkpoint(tmp_path / "again.safetensors", model, metadata={"mine": 1})  # as the demo and studies do
     assert load_model(again, tiny_model().backbone).trained_with == expected
+
+
+def test_training_from_kept_tokens_is_training_from_clips():
+    clips, held_out = ColouredClips(), ColouredClips(seed=1)
+    validation = tiny_episodes(held_out, 4)
+    runs = []
+    for kept in (False, True):
+        model = tiny_model()
+        given = PrefixCache(tiny_model(), clips, views=2) if kept else clips
+        tested = PrefixCache(tiny_model(), held_out) if kept else held_out
+        runs.append(train(model, given, tiny_episodes(clips), tiny_config(), (tested, validation), progress=False))
+    assert runs[0].accuracies == runs[1].accuracies
+    rows = [[{**row, "seconds": 0} for row in run.history] for run in runs]
+    assert rows[0] == rows[1]
+    assert runs[1].dataset == clips.fingerprint
+
+
+def test_tokens_that_do_not_fit_are_refused():
+    clips, held_out = ColouredClips(), ColouredClips(seed=1)
+    fits, foreign = PrefixCache(tiny_model(), clips, views=2), PrefixCache(tiny_model(seed=3), clips, views=2)
+    model, before = tiny_model(), tiny_model().adapter_state()
+    for kept, tested, changes, words in (
+        (foreign, held_out, {}, "another frozen model"),
+        (clips, PrefixCache(tiny_model(seed=3), held_out), {}, "another frozen model"),
+        (fits, held_out, {"views": 3}, "holds 2 random views of a clip, but views is 3"),
+        (PrefixCache(tiny_model(), clips), held_out, {"views": 0}, "holds 0 random views"),
+        (fits, held_out, {"trainable": "all"}, "trains what lies below the tokens"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            train(model, kept, tiny_episodes(clips), tiny_config(**changes), (tested, tiny_episodes(held_out, 2)))
+        assert all(not parameter.requires_grad for parameter in model.backbone.parameters())
+    for name, value in model.adapter_state().items():
+        torch.testing.assert_close(value, before[name])
 
 
 def test_the_temperature_is_learnt_only_when_asked():
