@@ -11,6 +11,7 @@ import pytest
 from taskadapter_lite.__main__ import build_parser, main
 from taskadapter_lite.commands import experiment as command
 from taskadapter_lite.commands import train
+from taskadapter_lite.commands.evaluate import EPISODES
 from taskadapter_lite.data.public import published_split
 from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.files import data_dir
@@ -42,10 +43,12 @@ def test_every_command_is_one_that_its_verb_understands(name):
         expected = experiment.data if experiment.data in command.NO_FILES else "somewhere"
         assert (args.data, args.device, str(args.text)) == (expected, "cpu", "names.safetensors")
         assert args.k_shot in experiment.shots
-        assert args.n_way == 5
-        if args.verb == "evaluate":
-            assert (args.n_episodes, args.n_query, args.part) == (10_000, 1, "test")  # the published protocol
+        if args.verb == "evaluate":  # the published protocol; None is the verb's own default
+            chosen = {name: getattr(args, name) or value for name, value in EPISODES.items()}
+            assert (chosen["n_episodes"], chosen["n_way"], chosen["n_query"]) == (10_000, 5, 1)
+            assert args.part == "test"
         else:
+            assert args.n_way == 5
             assert args.out / "result.json" == part.result
 
 
