@@ -13,6 +13,13 @@ from taskadapter_lite.data.which_attribute import ATTRIBUTES
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
 from taskadapter_lite.studies.ladder import RATES, RUNGS, Budget, Rung, ladder_table, load_results, run_rung, tune
+from taskadapter_lite.studies.real_training import (
+    RealBudget,
+    load_real_training,
+    real_training_table,
+    run_real_training,
+)
+from taskadapter_lite.studies.same_source import load_same_source, open_videos, run_same_source, same_source_table
 from taskadapter_lite.studies.sim_to_real import (
     SimBudget,
     load_sim_to_real,
@@ -42,18 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tasks",
-        choices=("plain", "which-attribute", "sim-to-real"),
+        choices=("plain", "which-attribute", *REAL_TASKS),
         default="plain",
         help="which-attribute: constructed episodes in which only the support tells what counts; sim-to-real: trained "
-        "on sprites, tested on real videos; both take --out, --only, --seeds, --device and --table (default: plain)",
+        "on sprites, tested on real videos; real-training: trained on a few classes of those; same-source: pieces of "
+        "one video in support and query; all take --out, --only, --seeds, --device and --table (default: plain)",
     )
     parser.add_argument("--mix", type=float, help="share of episodes whose rule is drawn evenly (default: 1)")
     parser.add_argument("--frames", type=int, help="frames a clip of which-attribute (default: 1)")
     parser.add_argument("--rules", nargs="+", choices=ATTRIBUTES, help="which may count (default: colour form)")
     parser.add_argument(
-        "--start", type=Path, help="folder of an earlier run of one frame, whose adapters rows start from"
+        "--start",
+        type=Path,
+        help="folder of an earlier run of one frame, or of sim-to-real, to start from its adapters",
     )
-    parser.add_argument("--real", metavar="DIR", help="real videos of sim-to-real (default: $TASKADAPTER_REAL)")
+    parser.add_argument("--real", metavar="DIR", help="folder of real videos (default: $TASKADAPTER_REAL)")
     parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs of these names, or that hold these words")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training (default: 0 1 2)")
@@ -73,12 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing, then print a table for each number of shots."""
-    given = [name for name in TASK_OPTIONS if getattr(args, name) is not None]
+    starts = ("start",) if args.tasks == "real-training" else ()
+    given = [name for name in TASK_OPTIONS if getattr(args, name) is not None and name not in starts]
     if given and args.tasks != "which-attribute":
         raise ValueError(f"--{given[0]} is for --tasks which-attribute; {args.tasks} tasks have no such choice")
     if args.tasks != "plain":
         refuse_other_options(args)
-        return run_tasks(args) if args.tasks == "which-attribute" else run_real(args)
+        return run_tasks(args) if args.tasks == "which-attribute" else REAL_TASKS[args.tasks](args)
     if not args.table:
         verify_bundled()
         device = str(chosen_device(args))
@@ -121,7 +132,7 @@ def refuse_other_options(args: argparse.Namespace) -> None:
         raise ValueError(f"--tasks {args.tasks} has a budget of its own, so that {option} says nothing there")
 
 
-def run_real(args: argparse.Namespace) -> int:
+def run_sprites_to_real(args: argparse.Namespace) -> int:
     """Trained on rendered sprites alone, tested on real videos; a table for each set."""
     if not args.table:
         budget = SimBudget(device=str(chosen_device(args)))
@@ -130,6 +141,28 @@ def run_real(args: argparse.Namespace) -> int:
     for name in dict.fromkeys(result.metadata["set"] for result in results):
         print(f"\n{name}\n\n{markdown_table(sim_to_real_table(results, name))}", flush=True)
     return 0
+
+
+def run_trained_on_real(args: argparse.Namespace) -> int:
+    """Trained on a few real classes, tested on the others; a table for each set and part."""
+    if not args.table:
+        budget = RealBudget(device=str(chosen_device(args)))
+        run_real_training(budget, args.seeds, real_folder(args.real), args.out, args.only or (), args.start)
+    results = list(load_real_training(args.out))
+    for name, part in dict.fromkeys((result.metadata["set"], result.metadata["part"]) for result in results):
+        print(f"\n{name}, {part}\n\n{markdown_table(real_training_table(results, name, part))}", flush=True)
+    return 0
+
+
+def run_cut_videos(args: argparse.Namespace) -> int:
+    """Pieces of one video in support and query, allowed and not; one table."""
+    if not args.table:
+        run_same_source(open_videos(real_folder(args.real)), "dinov2_small", args.out, str(chosen_device(args)))
+    print(markdown_table(same_source_table(list(load_same_source(args.out)))))
+    return 0
+
+
+REAL_TASKS = {"sim-to-real": run_sprites_to_real, "real-training": run_trained_on_real, "same-source": run_cut_videos}
 
 
 def task_budget(args: argparse.Namespace) -> TaskBudget:
