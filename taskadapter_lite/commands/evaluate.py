@@ -123,7 +123,7 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     if args.adapters is None:
         args.metric, args.aggregation = scores_of(None, args.metric, args.aggregation)
         return TaskAdapterViT(open_backbone(args), depth=0, T=args.frames or FRAMES), args.metric
-    model = _load_adapters(args)
+    model = load_adapters(args)
     args.metric, args.aggregation = scores_of(model.trained_with, args.metric, args.aggregation)
     args.frames = model.T
     if not METRICS[args.metric].has_parameters:
@@ -137,7 +137,7 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     return model, scorer
 
 
-def _load_adapters(args: argparse.Namespace) -> TaskAdapterViT:
+def load_adapters(args: argparse.Namespace) -> TaskAdapterViT:
     """The adapters of the file in the backbone that they were trained on, or the one that the options name."""
     stored = image_side(read_checkpoint(args.adapters)[1])
     if None not in (args.size, stored) and args.size != stored:

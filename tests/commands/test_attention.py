@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from made_videos import make_frame_folder
 
 from taskadapter_lite import bundled_clips, load_backbone, load_episodes, predict
 from taskadapter_lite.__main__ import main
-from taskadapter_lite.commands import attention
+from taskadapter_lite.commands import attention, build_parser
+from taskadapter_lite.commands._options import open_clips
 from taskadapter_lite.files import data_dir
 from taskadapter_lite.model import TaskAdapterViT
 
@@ -55,3 +57,19 @@ def test_mistakes_are_one_line_and_status_2(words, named, tmp_path, capsys):
     said = capsys.readouterr().err.strip()
     assert named in said
     assert len(said.splitlines()) == 1
+
+
+def test_episodes_of_ones_own_clips_keep_to_the_part_and_the_groups(tmp_path):
+    for part in ("train", "test"):
+        for name in ("eat", "sit"):
+            for i in range(3):
+                make_frame_folder(tmp_path / part / f"{part} {name}" / f"user{i}", n_frames=2)
+    words = ["attention", "--data", str(tmp_path), "--n-way", "2", "--groups", r"(user\d)", "--part", "train"]
+    args = build_parser("attention").parse_args(words)
+    clips = open_clips(args, args.part, 32)
+    assert clips.class_names == ["train eat", "train sit"]
+    drawn = attention.open_episodes(args, clips)
+    assert len(drawn) == attention.N_EPISODES
+    assert all(clips.groups[e.support[c]] != clips.groups[e.query[c]] for e in drawn for c in range(2))
+    saved = attention.open_episodes(build_parser("attention").parse_args(["attention"]), bundled_clips("test"))
+    assert len(saved) == 2000
