@@ -285,6 +285,7 @@ class Metric:
         order_aware: True where scores change when the frames of the support are shuffled.
         build: (dim, T, aggregation) -> scorer(support, query).
         aggregation: how shots are brought together unless the caller chooses; None where there is no choice.
+        across_classes: True where the score of a class depends on which other classes there are.
     """
 
     name: str
@@ -292,13 +293,16 @@ class Metric:
     order_aware: bool
     build: Callable[..., Scorer]
     aggregation: str | None
+    across_classes: bool = False
 
 
-def _plain(name: str, order_aware: bool, scores: Callable[..., Tensor], aggregation: str) -> Metric:
+def _plain(
+    name: str, order_aware: bool, scores: Callable[..., Tensor], aggregation: str, across_classes: bool = False
+) -> Metric:
     def build(dim: int, T: int, aggregation: str | None = None) -> Scorer:
         return partial(scores, aggregation=aggregation or METRICS[name].aggregation)
 
-    return Metric(name, False, order_aware, build, aggregation)
+    return Metric(name, False, order_aware, build, aggregation, across_classes)
 
 
 def _build_trx(dim: int, T: int, aggregation: str | None = None) -> TRX:
@@ -317,9 +321,9 @@ METRICS: dict[str, Metric] = {
         _plain("otam", True, otam_scores, "per_shot"),
         _plain("bimhm", False, bimhm_scores, "per_shot"),
         Metric("trx", True, True, _build_trx, None),
-        _plain("centred", False, centred_scores, "prototype"),
-        _plain("ridge", False, ridge_scores, "prototype"),
-        Metric("feat", True, False, _build_feat, None),
+        _plain("centred", False, centred_scores, "prototype", across_classes=True),
+        _plain("ridge", False, ridge_scores, "prototype", across_classes=True),
+        Metric("feat", True, False, _build_feat, None, across_classes=True),
     )
 }
 

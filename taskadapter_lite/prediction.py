@@ -72,7 +72,10 @@ def predict(
     shots, queries = features[: len(support)], features[len(support) :]
     score = METRICS[metric].build(features.shape[-1], model.T, scores_of(model.trained_with, metric)[1])
     classes = [shots[support_labels.to(device) == c] for c in range(n_way)]
-    scores = torch.cat([score(clips[None], queries) for clips in classes], dim=1)
+    if METRICS[metric].across_classes:  # of classes with different numbers of clips their means
+        scores = score(torch.stack([clips.mean(0, keepdim=True) for clips in classes]), queries)
+    else:
+        scores = torch.cat([score(clips[None], queries) for clips in classes], dim=1)
     return Prediction(scores, features, record.weights.get("task", {}))
 
 

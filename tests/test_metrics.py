@@ -271,6 +271,16 @@ def test_leading_axes_are_episodes(name, aggregation):
     torch.testing.assert_close(score(support, query), each, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_class_is_scored_by_itself_unless_declared(name):
+    (support, query), score = features(D=16), scorer(name, D=16)
+    if name == "feat":
+        torch.nn.init.normal_(score.out.weight)  # it starts as a plain metric
+    with torch.no_grad():
+        changed = (score(support, query)[:, :2] - score(support[:2], query)).abs().max().item()
+    assert (changed > 1e-3) == METRICS[name].across_classes
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_per_shot_is_the_mean_over_shots(name):
     support, query = features()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_run import ColouredClips, tiny_backbone
 
-from taskadapter_lite.metrics import cosine_scores, otam_scores
+from taskadapter_lite.metrics import METRICS, cosine_scores, otam_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Familiarity, predict
 
@@ -29,6 +29,15 @@ def test_scores_are_those_of_the_metric_where_shots_are_equal(model, clips):
     torch.testing.assert_close(found.scores, expected)
     assert found.labels.tolist() == [1, 0, 0]
     assert found.weights[1].shape == (3, 5, 2, 7, 7)
+
+
+@pytest.mark.parametrize("name", ["centred", "ridge"])
+def test_a_metric_that_looks_at_all_classes_is_given_them_at_once(model, clips, name):
+    support, query = clips.read_batch([0, 1, 6, 12]), clips.read_batch([8, 2, 13])
+    features = model(torch.cat([support, query]), 4)
+    means = torch.stack([features[:2].mean(0), features[2], features[3]])[:, None]
+    expected = METRICS[name].build(16, 3)(means, features[4:])
+    torch.testing.assert_close(predict(model, support, [0, 0, 1, 2], query, name).scores, expected)
 
 
 def test_a_class_with_more_clips_is_their_mean(model, clips):

@@ -12,19 +12,22 @@ import torch
 from taskadapter_lite import figures
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
-from taskadapter_lite.commands.attention import draw_attention, first_right
+from taskadapter_lite.commands.attention import answer, draw_attention, first_right
 from taskadapter_lite.data.datasets import bundled_clips, data_dir, verify_bundled
 from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.data.which_attribute import AttributeEpisodes, AttributePortraits
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec, check_disjoint, load_episodes
 from taskadapter_lite.evaluation import PrefixCache, evaluate
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, accuracy_interval
 from taskadapter_lite.sprites.render import partners
+from taskadapter_lite.studies.attribute_minute import SPEC, TEST_SEED, queries_in_two_tasks, run_in_a_minute
 from taskadapter_lite.training.checkpoints import save_checkpoint
 from taskadapter_lite.training.loop import TrainConfig, train
 
-HELP = "train Task-Adapter on the bundled clips and evaluate it on unseen classes"
+HELP = "train Task-Adapter on bundled clips and on tasks that need task attention, and evaluate both"
 SHOTS = (1, 5)
+KEPT = ("name", "scope", "metric", "episodes", "accuracies", "trainable_parameters", "seconds", "pairs", "metadata")
 DEPTH = 3
 METRIC_NAMES = {"cosine": "cosine", "otam": "OTAM"}
 METRIC = "otam"  # keeps the order of the frames; the paper's mean over time loses it (see the ladder)
@@ -37,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="folder to write into (default: %(default)s)"
     )
+    parser.add_argument(
+        "--only", choices=("actions", "which-attribute"), help="one of the two tables (default: both of them)"
+    )
     parser.add_argument("--quick", action="store_true", help="a few steps and episodes, under a minute, to try it out")
 
 
@@ -46,6 +52,16 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     verify_bundled()
     start = time.monotonic()
+    if args.only != "which-attribute":
+        run_actions(args, device)
+    if args.only != "actions":
+        run_which_attribute(args, device)
+    say_where(args.out, time.monotonic() - start)
+    return 0
+
+
+def run_actions(args: argparse.Namespace, device: torch.device) -> None:
+    """Train on the bundled clips, test on unseen classes; a table of shots."""
     parts = {name: bundled_clips(name) for name in ("train", "test")}
     check_disjoint(**{name: clips.class_names for name, clips in parts.items()})
     print(
@@ -64,8 +80,17 @@ def run(args: argparse.Namespace) -> int:
     save_checkpoint(args.out / "adapters.safetensors", model, metadata={"trained_on": parts["train"].fingerprint})
     draw(results, model, parts["test"], args.out)
     print(table(RunResult.load(args.out / "result.json")))
-    say_where(args.out, time.monotonic() - start)
-    return 0
+
+
+def run_which_attribute(args: argparse.Namespace, device: torch.device) -> None:
+    """Constructed tasks in which only the support tells what counts; a table of models."""
+    results, model = run_in_a_minute(device, args.seed, args.out, args.quick)
+    record = results[-1]
+    rows = [{key: getattr(result, key) for key in KEPT} for result in results]
+    record.metadata = record.metadata | {"rows": [row | {"metadata": dict(row["metadata"])} for row in rows]}
+    record.save(args.out / "which_attribute.json")
+    draw_two_tasks(record, model, args.out / "which_attribute.png")
+    print(table_of_tasks(RunResult.load(args.out / "which_attribute.json")))
 
 
 def new_model(seed: int, device: torch.device) -> TaskAdapterViT:
@@ -112,8 +137,7 @@ def combined(results: list[RunResult], training: RunResult, args: argparse.Names
     record = next(r for r in results if r.metadata["method"] == "Task-Adapter" and r.metadata["shots"] == 1)
     record.history, record.seeds = training.history, record.seeds | {"training": args.seed}
     record.config |= {"training": training.config}
-    keep = ("name", "scope", "metric", "episodes", "accuracies", "trainable_parameters", "seconds", "pairs", "metadata")
-    rows = [{key: getattr(result, key) for key in keep} for result in results]
+    rows = [{key: getattr(result, key) for key in KEPT} for result in results]
     record.metadata = record.metadata | {"rows": [row | {"metadata": dict(row["metadata"])} for row in rows]}
     return record
 
@@ -147,6 +171,52 @@ def table(record: RunResult) -> str:
     )
 
 
+def table_of_tasks(record: RunResult) -> str:
+    """The second table, computed from the saved file."""
+    lines = [f"{'which attribute counts?':<35} {'trained':>8}  {'5-way 1-shot':>13}  {'episodes':>8} {'seconds':>8}"]
+    for row in record.metadata["rows"]:
+        mean, half = (100 * value for value in accuracy_interval(row["accuracies"]))
+        seconds = row["metadata"]["training_seconds"] + row["seconds"]
+        lines.append(
+            f"{row['name']:<35} {row['trainable_parameters']:>8,}  {f'{mean:.1f} +- {half:.1f} %':>13}  "
+            f"{len(row['accuracies']):>8} {seconds:>8.0f}"
+        )
+    said = "constructed tasks, colours and forms never trained on; in half of them the colour counts, else the form;"
+    return "\n".join(["", *lines, said, "mean and 95% interval over the episodes; chance is 20 %"])
+
+
+def draw_two_tasks(record: RunResult, model: TaskAdapterViT, path: Path) -> None:
+    """One query in two tasks, and the second table, as a picture: the first query of the list answered right twice."""
+    pool = AttributePortraits("test")
+    episodes = AttributeEpisodes(pool, SPEC, len(record.accuracies), TEST_SEED)
+    shown = None
+    for clip, tasks in queries_in_two_tasks(episodes):
+        answers = [answer(model, pool, task) for task in tasks]
+        shown = shown or (clip, tasks, answers)
+        if all(int(a.labels[0]) == int(task.query_labels[0]) for a, task in zip(answers, tasks, strict=True)):
+            shown = clip, tasks, answers
+            break
+    if shown is None:  # a handful of tasks may ask no clip twice
+        return
+    clip, tasks, answers = shown
+    rows = record.metadata["rows"]
+    means, halves = zip(*(accuracy_interval(row["accuracies"]) for row in rows), strict=True)
+    figures.use_style()
+    figure = figures.plot_two_tasks(
+        pool[clip],
+        [pool.read_batch(task.support) for task in tasks],
+        [a.scores[0].cpu() for a in answers],
+        list(episodes.rules),
+        [row["name"] for row in rows],
+        means,
+        halves,
+        len(record.accuracies),
+        0.2,
+    )
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
 def draw(results: list[RunResult], model: TaskAdapterViT, clips: LabelledClips, out: Path) -> None:
     """ladder.png and cross_video_attention.png."""
     figures.use_style()
@@ -163,13 +233,23 @@ def draw(results: list[RunResult], model: TaskAdapterViT, clips: LabelledClips, 
     draw_attention(model, clips, episode, out / "cross_video_attention.png")
 
 
+FILES = {
+    "result.json": "every number of the first table, per episode, with seed, versions and commit",
+    "adapters.safetensors": "the trained adapters",
+    "ladder.png": "the table as a figure",
+    "cross_video_attention.png": "what a query video attends to in the support videos",
+    "which_attribute.json": "every number of the second table",
+    "which_attribute.safetensors": "the adapters with task attention that were trained for it",
+    "which_attribute.png": "one query in two tasks, and the second table as a figure",
+}
+
+
 def say_where(out: Path, seconds: float) -> None:
     """The files, and the next command."""
     print(f"\ndone in {seconds:.0f} s; in {out}/:")
-    print("  result.json                every number above, per episode, with seed, versions and commit")
-    print("  adapters.safetensors       the trained adapters")
-    print("  ladder.png                 the table as a figure")
-    print("  cross_video_attention.png  what a query video attends to in the support videos")
+    for name, text in FILES.items():
+        if (out / name).exists():
+            print(f"  {name:<28} {text}")
     print(f"next: {next_command(out, Path(__file__).parents[2])}")
 
 

@@ -33,6 +33,7 @@ from taskadapter_lite.figures.results import (
     plot_parameters,
     plot_speedups,
 )
+from taskadapter_lite.figures.tasks import plot_dose_response, plot_two_tasks
 
 __all__ = [
     "Architecture",
@@ -50,6 +51,7 @@ __all__ = [
     "plot_confusion",
     "plot_cross_video_attention",
     "plot_differences",
+    "plot_dose_response",
     "plot_feature_shift",
     "plot_ladder",
     "plot_learning_curves",
@@ -58,6 +60,7 @@ __all__ = [
     "plot_scope_masks",
     "plot_speedups",
     "plot_token_attention",
+    "plot_two_tasks",
     "plot_video_matrices",
     "plot_video_matrix",
     "principal_plane",

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from taskadapter_lite.__main__ import main
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.commands import build_parser
-from taskadapter_lite.commands.demo import next_command, table
+from taskadapter_lite.commands.demo import FILES, next_command, table, table_of_tasks
 from taskadapter_lite.results import RunResult, accuracy_interval
+from taskadapter_lite.studies.attribute_minute import ROWS
 from taskadapter_lite.training.checkpoints import load_model
 
 
@@ -22,14 +23,28 @@ def demo(tmp_path_factory):
     return out
 
 
-def test_writes_its_four_files(demo):
-    assert {p.name for p in demo.iterdir()} >= {
-        "result.json",
-        "adapters.safetensors",
-        "ladder.png",
-        "cross_video_attention.png",
-    }
+def test_writes_the_files_that_it_names(demo):
+    assert {p.name for p in demo.iterdir()} >= set(FILES)
     assert (demo / "cross_video_attention.png").stat().st_size > 20_000
+    assert (demo / "which_attribute.png").stat().st_size > 20_000
+
+
+def test_the_second_table_is_computed_from_its_file(demo):
+    record = RunResult.load(demo / "which_attribute.json")
+    rows = record.metadata["rows"]
+    assert [row["name"] for row in rows] == list(ROWS)
+    assert record.accuracies == rows[-1]["accuracies"]
+    for row in rows:
+        mean, half_width = accuracy_interval(row["accuracies"])
+        assert f"{100 * mean:.1f} +- {100 * half_width:.1f} %" in table_of_tasks(record)
+
+
+def test_one_table_alone(tmp_path, capsys):
+    assert main(["demo", "--quick", "--only", "which-attribute", "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "result.json").exists()
+    said = capsys.readouterr().out
+    assert "which attribute counts?" in said
+    assert "result.json" not in said
 
 
 def test_result_says_how_it_was_made(demo):
