@@ -67,16 +67,17 @@ def plot_differences(
         seeds: for each comparison the differences of single training runs, drawn as small open circles.
 
     Orange: above 0, blue: below 0, by interval and by every seed. Grey: not shown, since the interval holds 0 or seeds
-    disagree in sign; that is not the same as no difference.
+    disagree in sign; that is not the same as no difference. With one seed alone the spread over seeds is unknown.
     """
     means, half_widths = as_array(means), as_array(half_widths)
-    ax = ax or plt.subplots(figsize=(8.5, 0.9 + 0.46 * len(names)))[1]
+    ax = ax or plt.subplots(figsize=(7.2, 0.9 + 0.44 * len(names)))[1]
     for y, (mean, half, single) in enumerate(zip(means, half_widths, map(as_array, seeds), strict=True)):
         clear = abs(mean) > half and (np.sign(single) == np.sign(mean)).all()
         colour = (OWN if mean > 0 else OTHER) if clear else "#777777"
         ax.errorbar(mean, y, xerr=half, fmt="o", color=colour, capsize=4, elinewidth=2)
         ax.plot(single, np.full(len(single), y + 0.24), "o", mfc="none", color=colour, ms=4)
         says = ("above" if mean > 0 else "below") if clear else "not shown"
+        says += " (one seed)" if len(single) == 1 else ""
         ax.annotate(f"{mean:+.1f} ± {half:.1f}  {says}", (1.02, y), xycoords=("axes fraction", "data"),
                     va="center", fontsize=9, color=colour)  # fmt: skip
     ax.axvline(0, color="#555555", linestyle=":", linewidth=1.2)

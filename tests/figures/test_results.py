@@ -25,14 +25,15 @@ def test_ladder_draws_percent_means_and_intervals():
 
 
 def test_differences_say_above_below_or_not_shown():
-    seeds = [[8.0, 9.0], [-3.0, -1.0], [4.0, -1.0], [0.2, 0.6]]
-    ax = figures.plot_differences(["a", "b", "c", "d"], [8.5, -2, 1.5, 0.4], [1, 1, 1, 0.5], seeds)
+    seeds = [[8.0, 9.0], [-3.0, -1.0], [4.0, -1.0], [0.2, 0.6], [7.0]]
+    ax = figures.plot_differences([*"abcde"], [8.5, -2, 1.5, 0.4, 7], [1, 1, 1, 0.5, 1], seeds)
     bars = [container.lines[2][0].get_segments()[0] for container in ax.containers]
     np.testing.assert_allclose(bars[0], [[7.5, 0], [9.5, 0]])
     assert ax.containers[1].lines[0].get_xdata()[0] == -2
     said = [text.get_text() for text in ax.texts]
-    assert said == ["+8.5 ± 1.0  above", "-2.0 ± 1.0  below", "+1.5 ± 1.0  not shown", "+0.4 ± 0.5  not shown"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c", "d"]
+    assert said[:2] == ["+8.5 ± 1.0  above", "-2.0 ± 1.0  below"]
+    assert said[2:] == ["+1.5 ± 1.0  not shown", "+0.4 ± 0.5  not shown", "+7.0 ± 1.0  above (one seed)"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [*"abcde"]
 
 
 def test_learning_curves_smooth_at_the_middle_of_the_window():
