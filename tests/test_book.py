@@ -57,7 +57,7 @@ def test_cells_become_markdown_and_pictures_become_files(config):
             code("plot()", data={"image/png": picture}, metadata={"image/png": {"alt": "a < b"}}),
             code("explore()", data={pages.WIDGET: {"model_id": "0"}, "image/jpeg": picture}),
             code("move()", data={pages.WIDGET: {"model_id": "0"}, "text/plain": "Box()"}),
-            code("table", data={"text/html": "<style>x</style>\n\n<b>1</b>", "text/plain": "1"}),
+            code("table", data={"text/html": "<b>\n\n1</b>", "text/plain": "1"}),
         ]
     }
     files = []
@@ -69,7 +69,7 @@ def test_cells_become_markdown_and_pictures_become_files(config):
     assert cells[5] == '<figure><img src="lesson/3_0.png" alt="a &lt; b"></figure>'
     assert cells[7] == '<figure><img src="lesson/4_0.jpg" alt=""></figure>'
     assert "a widget" in cells[9]
-    assert cells[11] == '<div class="output"><b>1</b></div>'
+    assert cells[11] == '<div class="output"><b> 1</b></div>'
     assert [(file.src_uri, file.content_bytes) for file in files] == [
         ("sub/lesson/3_0.png", b"pixels"),
         ("sub/lesson/4_0.jpg", b"pixels"),

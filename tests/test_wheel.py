@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,14 @@ print(json.dumps({
     "version": ta.__version__, "metadata": version("taskadapter_lite"),
 }))
 """
+
+
+def test_every_file_of_the_package_is_in_the_wheel(home):
+    (wheel,) = home.glob("*.whl")
+    files = [
+        path for path in (ROOT / "taskadapter_lite").rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.parametrize("name", ["a2", "a3"])

@@ -148,8 +148,8 @@ def shown(output: dict, stem: str, files: Files, config: MkDocsConfig) -> str:
     if WIDGET in data:
         return "*Here is a widget; it moves where the notebook runs.*"
     if "text/html" in data:
-        lines = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL).splitlines()
-        return f'<div class="output">{"".join(line.strip() for line in lines)}</div>'
+        lines = [line.strip() for line in data["text/html"].splitlines()]  # an empty one would end the block
+        return f'<div class="output">{" ".join(filter(None, lines))}</div>'
     return spaced(data["text/markdown"]) if "text/markdown" in data else fenced(data["text/plain"], "text")
 
 
