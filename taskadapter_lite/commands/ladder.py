@@ -12,6 +12,11 @@ from taskadapter_lite.data.datasets import verify_bundled
 from taskadapter_lite.data.which_attribute import ATTRIBUTES
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
+from taskadapter_lite.studies.embedding_start import (
+    embedding_start_table,
+    load_embedding_start,
+    run_embedding_start,
+)
 from taskadapter_lite.studies.ladder import RATES, RUNGS, Budget, Rung, ladder_table, load_results, run_rung, tune
 from taskadapter_lite.studies.real_training import (
     RealBudget,
@@ -53,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="plain",
         help="which-attribute: constructed episodes in which only the support tells what counts; sim-to-real: trained "
         "on sprites, tested on real videos; real-training: trained on a few classes of those; same-source: pieces of "
-        "one video in support and query; all take --out, --only, --seeds, --device and --table (default: plain)",
+        "one video in support and query; embedding-start: how long its start may be; all take --out, --only, --seeds, "
+        "--device and --table (default: plain)",
     )
     parser.add_argument("--mix", type=float, help="share of episodes whose rule is drawn evenly (default: 1)")
     parser.add_argument("--frames", type=int, help="frames a clip of which-attribute (default: 1)")
@@ -162,7 +168,20 @@ def run_cut_videos(args: argparse.Namespace) -> int:
     return 0
 
 
-REAL_TASKS = {"sim-to-real": run_sprites_to_real, "real-training": run_trained_on_real, "same-source": run_cut_videos}
+def run_starts(args: argparse.Namespace) -> int:
+    """Starts of the temporal embedding under few and many blocks, measured and trained from; one table."""
+    if not args.table:
+        run_embedding_start(args.seeds, args.out, str(chosen_device(args)))
+    print(markdown_table(embedding_start_table(list(load_embedding_start(args.out)))))
+    return 0
+
+
+REAL_TASKS = {
+    "sim-to-real": run_sprites_to_real,
+    "real-training": run_trained_on_real,
+    "same-source": run_cut_videos,
+    "embedding-start": run_starts,
+}
 
 
 def task_budget(args: argparse.Namespace) -> TaskBudget:

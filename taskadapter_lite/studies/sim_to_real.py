@@ -85,6 +85,7 @@ class SimBudget:
         val_clips: rendered validation clips a class and level.
         n_test: episodes of each real set; a third of them for validation.
         depth: adapted blocks.
+        temporal_std: spread of the temporal embedding's start; 0.1 was chosen on training sprites (`embedding_start`).
         backbone: a name that `load_backbone` knows.
         size: side of the frames in pixels.
         device: where.
@@ -95,6 +96,7 @@ class SimBudget:
     val_clips: int = 4
     n_test: int = 120
     depth: int = 2
+    temporal_std: float = 0.1
     backbone: str = "dinov2_small"
     size: int = 112
     device: str = "cpu"
@@ -166,7 +168,7 @@ def build(rung: Rung, budget: SimBudget, seed: int) -> TaskAdapterViT:
     torch.manual_seed(seed)
     backbone = load_backbone(budget.backbone, img_size=budget.size)
     ordered = "time" in rung.axes
-    place, std = ("adapted", 0.5) if ordered else (None, 0.0)
+    place, std = ("adapted", budget.temporal_std) if ordered else (None, 0.0)
     model = TaskAdapterViT(backbone, budget.depth, T, axes=rung.axes, temporal_embedding=place, temporal_std=std)
     return model.to(budget.device)
 
@@ -222,6 +224,7 @@ def run_rung(
         result.seeds |= {"training": seed}
         result.metadata |= {"set": name, "learning_rate": rung.rate if rung.axes else None, "group": rung.group}
         result.metadata |= {"training_steps": budget.n_steps if rung.axes else 0, "real_videos_trained_on": 0}
+        result.metadata |= {"temporal_std": budget.temporal_std if "time" in rung.axes else None}
         result.history = history if name == VALIDATION else []
         result.save(file)
 
