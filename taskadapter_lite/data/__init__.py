@@ -21,6 +21,7 @@ from taskadapter_lite.data.datasets import (
     open_dataset,
 )
 from taskadapter_lite.data.labelled import FileClips, LabelledClips
+from taskadapter_lite.data.own_videos import VideoTask, find_videos, read_videos
 from taskadapter_lite.data.public import PARTS, ListedClip, published_datasets, published_split, read_split_list
 from taskadapter_lite.files import data_dir
 from taskadapter_lite.sprites.bundled import verify_bundled
@@ -37,15 +38,18 @@ __all__ = [
     "ListedClips",
     "Report",
     "SpriteClips",
+    "VideoTask",
     "bundled_clips",
     "check_dataset",
     "data_dir",
+    "find_videos",
     "open_dataset",
     "published_datasets",
     "published_split",
     "read_clip",
     "read_frames",
     "read_split_list",
+    "read_videos",
     "resize_and_crop",
     "sample_frames",
     "verify_bundled",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 import html
 import io
@@ -29,6 +28,7 @@ from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode
 from taskadapter_lite.figures import plot_learning_curves
 from taskadapter_lite.figures.clips import STYLE
+from taskadapter_lite.figures.pictures import Picture
 from taskadapter_lite.model import TaskAdapterViT
 
 Draw = Callable[..., Any]  # fills the empty figure that it gets as `figure`
@@ -164,9 +164,16 @@ class FigureWidget(widgets.VBox):
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         picture = self.picture.value or self._png()
         if picture:
-            data["image/jpeg"] = base64.b64encode(still_copy(picture)).decode()
-            metadata["image/jpeg"] = {"alt": f"{self.title}. {plain_text(self.note.value)}".strip()}
+            data["text/html"] = self._still(picture)._repr_html_()
         return data, metadata
+
+    def _still(self, png: bytes) -> Picture:
+        """The picture as a small JPEG with its words: what stays in the file of a notebook."""
+        image = Image.open(io.BytesIO(png)).convert("RGB")
+        image.thumbnail((STILL["width"], image.height), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=STILL["quality"], optimize=True)
+        return Picture(buffer.getvalue(), "jpeg", f"{self.title}. {plain_text(self.note.value)}", *image.size)
 
     @contextmanager
     def hold_updates(self) -> Iterator[None]:
@@ -185,15 +192,6 @@ class FigureWidget(widgets.VBox):
 def plain_text(written: str) -> str:
     """HTML -> the words in it."""
     return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", written).split()))
-
-
-def still_copy(png: bytes) -> bytes:
-    """The picture as a small JPEG: what stays in the file of a notebook."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.thumbnail((STILL["width"], picture.height), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=STILL["quality"], optimize=True)
-    return buffer.getvalue()
 
 
 def sentence(error: Exception) -> str:

@@ -16,8 +16,9 @@ import torch
 
 from taskadapter_lite.data.clips import VIDEO_SUFFIXES, ClipError, read_clip
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.data.public import find_clips, sort_by_class
+from taskadapter_lite.data.own_videos import find_videos
 from taskadapter_lite.figures import plot_cross_video_attention, show_episode
+from taskadapter_lite.metrics import METRICS, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Familiarity, Prediction, predict
 from taskadapter_lite.widgets.base import (
@@ -34,7 +35,6 @@ from taskadapter_lite.widgets.base import (
 )
 
 MAX_CLASSES = 5
-QUERY_FOLDER = "query"  # beside the folders of the classes
 NONE_YET = [("none yet", 0)]
 LONG_AGO = datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone.utc)
 Sizes = dict[tuple[int, int], torch.Tensor]  # (T, size) -> a clip (T, 3, size, size)
@@ -105,28 +105,32 @@ class FewShotPlayground(FigureWidget):
         return self.models[self.switch.value]
 
     @property
+    def metric(self) -> str:
+        """What scores: the metric that the adapters were trained with, or cosine."""
+        name, _ = scores_of(self.model.trained_with, None, None)
+        return "cosine" if METRICS[name].has_parameters else name
+
+    @property
     def familiarity(self) -> Familiarity | None:
         """What warns about clips unlike those that the present backbone knows."""
         return self._familiarity(self.switch.value) if self.switch.value in self.known else None
 
     def read_folder(self, folder: str | Path) -> None:
-        """Take the clips of a folder: `<folder>/<class>/<clip>` and `<folder>/query/<clip>`.
+        """Take what `find_videos` finds: `<folder>/<class>/<clip>` and `<folder>/query/<clip>`.
 
         Raises:
             ValueError: no such folder, too few or too many classes, or no query.
             ClipError: a clip can't be read.
         """
-        root = Path(folder)
-        classes = sort_by_class(find_clips(root)) if root.is_dir() else {}
-        asked = classes.pop(QUERY_FOLDER, [])
-        if not 2 <= len(classes) <= len(self.names):
-            raise ValueError(f"{folder} must hold 2 to {len(self.names)} folders of classes, it holds {len(classes)}")
-        if not asked:
-            raise ValueError(f"{root / QUERY_FOLDER} holds no video ({', '.join(VIDEO_SUFFIXES)})")
-        support = [(row, Path(p).name, self._sizes(root / p)) for row, c in enumerate(classes) for p in classes[c]]
-        queries = [(Path(path).name, self._sizes(root / path)) for path in asked]
+        found = find_videos(folder)
+        if len(found.class_names) > len(self.names):
+            raise ValueError(
+                f"{folder} holds {len(found.class_names)} classes; at most {len(self.names)} have a row here"
+            )
+        support = [(row, Path(path).name, self._sizes(found.root / path)) for path, row in found.examples]
+        queries = [(Path(path).name, self._sizes(found.root / path)) for path, _ in found.queries]
         self.support, self.queries = support, queries
-        self._rename(list(classes))
+        self._rename(found.class_names)
         self._predict()
 
     def start_again(self) -> None:
@@ -217,7 +221,7 @@ class FewShotPlayground(FigureWidget):
         self.prediction = None
         if len(self.classes) >= 2 and self.queries:
             support, labels, query = self._task()
-            self.prediction = predict(self.model, support, labels, query)
+            self.prediction = predict(self.model, support, labels, query, self.metric)
         self.given.value = self._list()
         self._show.cache_clear()
         with self.hold_updates():
@@ -258,7 +262,7 @@ class FewShotPlayground(FigureWidget):
             )
         ]
         scores = table(["clip", "taken for", *(f"score of {name}" for name in names)], rows, bold=[self.query.value])
-        return scores + self._warning()
+        return scores + f"<p>Scores: {self.metric}, higher is more alike.</p>" + self._warning()
 
     def _warning(self) -> str:
         if self.familiarity is None:

@@ -181,3 +181,14 @@ def test_known_clips_of_several_models_say_whose_they_are(models, clips):
         widgets.FewShotPlayground(models, known=clips)
     with pytest.raises(ValueError, match="given for 'other'"):
         widgets.FewShotPlayground(models, known={"other": clips})
+
+
+def test_scores_are_those_of_the_metric_of_training(videos, models, monkeypatch):
+    ground = widgets.FewShotPlayground(models["trained"], folder=videos)
+    assert "Scores: cosine" in ground.note.value
+    monkeypatch.setattr(models["trained"], "trained_with", {"metric": "otam", "aggregation": "prototype"})
+    ground.read_folder(videos)
+    assert ground.prediction.scores.equal(predict(models["trained"], *ground._task(), "otam").scores)
+    assert "Scores: otam" in ground.note.value
+    monkeypatch.setattr(models["trained"], "trained_with", {"metric": "trx", "aggregation": None})
+    assert ground.metric == "cosine"  # its trained parameters are not in the file of the adapters

@@ -1,0 +1,95 @@
+"""Lesson 10: what few answers are worth, what is unfamiliar, what refusing costs -> whether the functions are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from taskadapter_lite.course.exercises import ExerciseError, agree, exercise, expect_close
+
+
+@exercise("half_width_of_difference", lesson="10")
+def check_half_width(answer: Callable[[int, int, int, int], float]) -> None:
+    """One share p = right / n has the variance p (1 - p) / n. The two samples are independent, so the variance of the
+    difference is the sum of both variances.
+    """
+    for case in ((24, 30, 27, 30), (30, 40, 45, 90)):
+        p, n, q, m = case[0] / case[1], case[1], case[2] / case[3], case[3]
+        one, other = p * (1 - p) / n, q * (1 - q) / m
+        right = 1.96 * (one + other) ** 0.5
+        _refuse_mistakes(
+            found := answer(*case),
+            right,
+            {
+                "that is the variance: a half-width is 1.96 standard deviations": one + other,
+                "that is one standard deviation: 95% lie within 1.96 of them": right / 1.96,
+                "the half-widths are added: add the variances, then take the root": 1.96 * (one**0.5 + other**0.5),
+                "the variances are subtracted: also for a difference of the shares they add up": (
+                    1.96 * abs(one - other) ** 0.5
+                ),
+                "that is in points: give a share, 0.10 for 10 points": 100 * right,
+            },
+        )
+        expect_close(found, right, f"half_width_of_difference{case}")
+
+
+@exercise("distance_to_known", lesson="10")
+def check_distance(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Bring all rows to length 1 (F.normalize with dim=-1); one matrix product then gives every cosine, and the nearest
+    known clip is the one with the largest.
+    """
+    generator = torch.Generator().manual_seed(0)
+    clips, known = torch.randn(3, 6, generator=generator), 2 * torch.randn(5, 6, generator=generator)
+    cosines = F.normalize(clips, dim=-1) @ F.normalize(known, dim=-1).T
+    found = answer(clips.clone(), known.clone())
+    _refuse_mistakes(
+        found,
+        nearest := (1 - cosines).amin(dim=1),
+        {
+            "that is the similarity: the distance is 1 - cosine": cosines.amax(dim=1),
+            "that is the farthest known clip: take the nearest": (1 - cosines).amax(dim=1),
+            "that is the mean over the known clips: a clip is familiar if one of them is near": (1 - cosines).mean(1),
+            "the rows do not have length 1, so the products are no cosines": (1 - clips @ known.T).amin(dim=1),
+            "that is one distance for each known clip: one for each clip that is asked about is wanted": (
+                (1 - cosines).amin(dim=0)
+            ),
+        },
+    )
+    expect_close(found, nearest, "distance_to_known(clips, known)")
+
+
+@exercise("price", lesson="10")
+def check_price(answer: Callable[[Tensor, Tensor, float], tuple[float, float]]) -> None:
+    """Below the threshold the app says "I don't know". Count, as shares: how many clips that have a class are below,
+    and how many strangers are below.
+    """
+    inside, outside = torch.tensor([0.9, 0.4, 0.8, 0.7, 0.6]), torch.tensor([0.3, 0.65, 0.5])
+    for threshold, lost, caught in ((0.62, 2 / 5, 2 / 3), (0.0, 0.0, 0.0), (0.45, 1 / 5, 1 / 3)):
+        found = answer(inside.clone(), outside.clone(), threshold)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise ExerciseError("two numbers are wanted: return lost, caught")
+        pair, right = torch.tensor([float(value) for value in found]), torch.tensor([lost, caught])
+        _refuse_mistakes(
+            pair,
+            right,
+            {
+                "lost and caught are swapped: first the price, then what it buys": torch.tensor([caught, lost]),
+                "these are counts: divide by the number of clips": torch.tensor([5 * lost, 3 * caught]),
+                "that counts the clips above the threshold: below it the app says nothing": torch.tensor(
+                    [1 - lost, 1 - caught]
+                ),
+            },
+        )
+        expect_close(pair, right, f"(lost, caught) at {threshold}")
+
+
+def _refuse_mistakes(found: object, right: object, mistakes: Mapping[str, object]) -> None:
+    """Raise with the words of the first mistake that gives what was found, unless it is right all the same."""
+    if agree(found, right):
+        return
+    for words, mistake in mistakes.items():
+        if agree(found, torch.as_tensor(mistake)):
+            raise ExerciseError(words)
