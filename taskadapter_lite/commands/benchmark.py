@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 
 from taskadapter_lite import figures
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
+from taskadapter_lite.data.decoding import decoders
 from taskadapter_lite.files import write_json
 from taskadapter_lite.results import environment
+from taskadapter_lite.studies.decoding_speed import decoding_speed, decoding_table
 from taskadapter_lite.studies.speed import Workload, ladder_of_switches, run_benchmark, table, write_clips
 
 HELP = "time the published way of running Task-Adapter against ours, switch by switch"
@@ -36,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="rounds after a warm-up (default: %(default)s)")
     parser.add_argument("--no-bf16", action="store_true", help="leave bf16 out (slow on CPUs without its instructions)")
     parser.add_argument("--compile", action="store_true", help="add torch.compile (minutes of compiling)")
+    parser.add_argument(
+        "--decoding", action="store_true", help="time reading clips instead, beside plain PyAV and plain decord"
+    )
     add_device_argument(parser)
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
 
@@ -45,6 +50,11 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.decoding:
+        report = {**environment(), "decoders": decoders(), "rows": decoding_speed(args.repeats)}
+        write_json(args.out / "decoding_speed.json", report)
+        print(decoding_table(report["rows"]))
+        return 0
     device = str(chosen_device(args))
     ways = ladder_of_switches(args.episodes_per_step, args.compile, not args.no_bf16, device)
     report = {**environment(device), "threads": torch.get_num_threads(), "repeats": args.repeats, "runs": []}

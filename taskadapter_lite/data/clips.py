@@ -31,7 +31,7 @@ def sample_frames(
         ValueError: `n_total` or `T` is below 1, or `mode` is unknown.
     """
     _check_sampling(n_total, T, mode)
-    return _frames_at(_draw_places(T, mode, generator), n_total)
+    return cast(torch.LongTensor, torch.tensor(_frames_at(_draw_places(T, mode, generator), n_total)))
 
 
 def _draw_places(T: int, mode: str, generator: torch.Generator | None) -> torch.Tensor:
@@ -41,10 +41,9 @@ def _draw_places(T: int, mode: str, generator: torch.Generator | None) -> torch.
     return torch.rand(T, generator=generator, dtype=torch.float64)
 
 
-def _frames_at(places: torch.Tensor, n_total: int) -> torch.LongTensor:
+def _frames_at(places: torch.Tensor, n_total: int) -> list[int]:
     T = len(places)
-    frames = ((torch.arange(T) + places) * n_total / T).long()
-    return cast(torch.LongTensor, frames.clamp(max=n_total - 1))
+    return [min(int((i + place) * n_total / T), n_total - 1) for i, place in enumerate(places.tolist())]
 
 
 def _check_sampling(n_total: int, T: int, mode: str) -> None:
@@ -84,7 +83,7 @@ def read_clip(
     """
     _check_sampling(1, T, mode)
     places = _draw_places(T, mode, generator)  # drawn once, however often a decoder asks for the frames
-    clip = decode_frames(Path(path), lambda n_total: _frames_at(places, n_total).tolist())
+    clip = decode_frames(Path(path), lambda n_total: _frames_at(places, n_total))
     return resize_and_crop(clip, mode, size, generator, resize, flip)
 
 

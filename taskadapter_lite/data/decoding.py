@@ -21,7 +21,6 @@ import av
 import numpy as np
 import PIL
 import torch
-from einops import rearrange
 from PIL import Image, ImageOps
 
 try:  # no wheel on Linux aarch64: PyAV reads there
@@ -33,7 +32,7 @@ _OLDER = (".mpg", ".mpeg", ".wmv", ".3gp", ".flv", ".ts")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".webm", ".mkv", ".mov", ".m4v", *_OLDER)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 2**25  # a frame: 8K video fits; a damaged header easily claims more
-LONG = 250  # packets; below, reading in order is as fast as decord's seeking
+LONG = 250  # packets; below, reading in order is as fast as seeking
 MAX_FRAMES = 10**6  # a clip; nine hours at 30 frames a second
 
 Choose = Callable[[int], list[int]]  # number of frames -> T ascending frame indices
@@ -62,8 +61,7 @@ def decode_frames(path: Path, choose: Choose) -> torch.Tensor:
     Raises:
         ClipError: the file is missing, damaged, truncated, without video, or of absurd size.
     """
-    frames = [torch.from_numpy(np.ascontiguousarray(frame)) for frame in _decode(path, choose)]
-    return torch.stack([rearrange(frame, "h w c -> c h w") for frame in frames])
+    return torch.from_numpy(np.stack(_decode(path, choose))).permute(0, 3, 1, 2)  # a view: colours stay innermost
 
 
 def _decode(path: Path, choose: Choose) -> list[np.ndarray]:
@@ -302,7 +300,9 @@ def _as_shown(frame: av.VideoFrame, pixel_aspect: float) -> np.ndarray:
         {} if width == frame.width else {"width": width, "height": frame.height, "interpolation": "BICUBIC"}
     )
     # one thread: with more, a frame that is freed in a forked worker waits for threads that exist in the parent alone
-    pixels = frame.reformat(format="rgb24", threads=1, **stretch).to_ndarray()
+    (plane,) = frame.reformat(format="rgb24", threads=1, **stretch).planes
+    rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)
+    pixels = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)  # a view, without the bytes that pad
     if matrix is None:
         return pixels
     a, b, c, d = matrix  # a pixel at x, y is shown at a x + c y, b x + d y, moved back into the picture

@@ -73,6 +73,7 @@ def test_a_random_view_is_the_same_with_either_decoder(tmp_path, monkeypatch, si
     pytest.importorskip("decord")
     path, read_by = tmp_path / "long.mp4", []
     make_video(path, n_frames=260, codec="libx264", texture=True)
+    monkeypatch.setattr(decoding, "LONG", 200)
     by_decord = decoding._read_with_decord
     monkeypatch.setattr(decoding, "_read_with_decord", lambda *given: read_by.append("decord") or by_decord(*given))
 
