@@ -28,7 +28,6 @@ from taskadapter_lite.episodes import (
     Episodes,
     EpisodeSampler,
     check_disjoint,
-    episode_hash,
     load_episodes,
     save_episodes,
 )
@@ -38,8 +37,8 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.sprites.render import ACTIONS
 from taskadapter_lite.text import FUSIONS, TextFeatures
-from taskadapter_lite.training.checkpoints import image_side, load_model, read_checkpoint, without_prefix
-from taskadapter_lite.training.distributed import Team
+from taskadapter_lite.training.checkpoints import image_side, load_metric, load_model, read_checkpoint
+from taskadapter_lite.training.distributed import Team, join_result
 
 EPISODES = {"n_way": 5, "k_shot": 1, "n_query": 1, "n_episodes": 1000, "episode_seed": 0}  # where nothing is given
 HELP = "evaluate saved adapters, or the frozen backbone, on one part of a data set"
@@ -111,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         metadata={"part": args.part, "adapters": None if args.adapters is None else str(args.adapters)},
     )
     if team.size > 1:
-        _join(result, team, episodes)
+        join_result(result, team, episodes)
     if team.is_main:
         _report(result, args.out or Path("runs/evaluate") / f"{result.name.replace(' ', '_')}.json")
     team.leave()
@@ -126,15 +125,7 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     model = load_adapters(args)
     args.metric, args.aggregation = scores_of(model.trained_with, args.metric, args.aggregation)
     args.frames = model.T
-    if not METRICS[args.metric].has_parameters:
-        return model, args.metric
-    state = without_prefix(read_checkpoint(args.adapters)[0], "training.objective.metric.")
-    if not state:
-        raise ValueError(f"{args.adapters} was not trained with the metric {args.metric!r}, which has parameters")
-    scorer = METRICS[args.metric].build(model.feature_dim, model.T)
-    assert isinstance(scorer, torch.nn.Module)
-    scorer.load_state_dict(state)
-    return model, scorer
+    return model, load_metric(args.adapters, model, args.metric) if METRICS[args.metric].has_parameters else args.metric
 
 
 def load_adapters(args: argparse.Namespace) -> TaskAdapterViT:
@@ -220,17 +211,6 @@ def _default_name(args: argparse.Namespace) -> str:
     adapters = "frozen" if args.adapters is None else f"{args.adapters.parent.name} {args.adapters.stem}".strip()
     chosen = [args.metric, args.scope and f"scope {args.scope}", None if args.k_shot == 1 else f"{args.k_shot}-shot"]
     return " ".join([adapters, *(word for word in chosen if word)])
-
-
-def _join(result: RunResult, team: Team, episodes: Episodes) -> None:
-    """Puts together what the processes found, in the order of the whole list."""
-    result.accuracies = team.gather(result.accuracies)
-    result.variants = {name: team.gather(values) for name, values in result.variants.items()}
-    rows = [team.combine(row, sum) for row in result.confusion]
-    result.confusion = [[int(count) for count in row] for row in rows]
-    counts = team.combine(list(result.pairs.values()), sum)
-    result.pairs = {name: int(count) for name, count in zip(result.pairs, counts, strict=True)}
-    result.episodes = episode_hash(episodes)
 
 
 def _report(result: RunResult, path: Path) -> None:

@@ -118,6 +118,26 @@ def load_model(path: str | Path, backbone: VisionTransformer | None = None) -> T
     return model.eval()
 
 
+def load_metric(path: str | Path, model: TaskAdapterViT, name: str) -> nn.Module:
+    """The metric with parameters that was trained together with the adapters of a file.
+
+    Args:
+        path: the file.
+        model: the model of these adapters.
+        name: of the metric, such as "trx".
+
+    Raises:
+        ValueError: the adapters were not trained with this metric.
+    """
+    state = without_prefix(read_checkpoint(path)[0], "training.objective.metric.")
+    if not state:
+        raise ValueError(f"{path} was not trained with the metric {name!r}, which has parameters")
+    metric = METRICS[name].build(model.feature_dim, model.T)
+    assert isinstance(metric, nn.Module)
+    metric.load_state_dict(state)
+    return metric
+
+
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Read a file and verify every byte of it; return its tensors and its description.
 

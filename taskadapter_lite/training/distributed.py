@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from taskadapter_lite.episodes import Episodes
+from taskadapter_lite.episodes import Episodes, episode_hash
+from taskadapter_lite.results import RunResult
 
 
 class Team:
@@ -90,3 +91,14 @@ class Team:
                 f"rank {self.rank} lost another process of this run ({str(error).splitlines()[0][:120]}): "
                 "start it again with resume='auto', with any number of processes"
             ) from None
+
+
+def join_result(result: RunResult, team: Team, episodes: Episodes) -> None:
+    """Put what each process found of its `share` of the episodes together, in the order of the whole list."""
+    result.accuracies = team.gather(result.accuracies)
+    result.variants = {name: team.gather(values) for name, values in result.variants.items()}
+    rows = [team.combine(row, sum) for row in result.confusion]
+    result.confusion = [[int(count) for count in row] for row in rows]
+    counts = team.combine(list(result.pairs.values()), sum)
+    result.pairs = {name: int(count) for name, count in zip(result.pairs, counts, strict=True)}
+    result.episodes = episode_hash(episodes)

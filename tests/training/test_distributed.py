@@ -14,10 +14,11 @@ import pytest
 import torch
 from tiny_run import ColouredClips, tiny_episodes, tiny_model, tiny_train
 
+from taskadapter_lite.episodes import episode_hash
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.training.checkpoints import read_checkpoint, training_checkpoints
-from taskadapter_lite.training.distributed import Team
+from taskadapter_lite.training.distributed import Team, join_result
 
 pytest.importorskip("accelerate")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo processes are started as on Linux and macOS")
@@ -154,3 +155,18 @@ def test_accelerate_launches_the_command(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("training clips of") == 1
     assert RunResult.load(tmp_path / "result.json").history[-1]["step"] == 2
+
+
+def test_what_two_processes_found_is_joined_in_the_order_of_the_list():
+    team = Team()
+    team.size = 2
+    team._collective = lambda _, values: [*values, *values]  # the other process found the same
+    result = RunResult("joined", accuracies=[1.0, 0.0], variants={"text": [0.5, 0.25]})
+    result.confusion, result.pairs = [[1, 0], [1, 0]], {"right": 1, "partner": 0}
+    clips = ColouredClips(seed=2)
+    join_result(result, team, tiny_episodes(clips, 4))
+    assert result.accuracies == [1.0, 1.0, 0.0, 0.0]
+    assert result.variants == {"text": [0.5, 0.5, 0.25, 0.25]}
+    assert result.confusion == [[2, 0], [2, 0]]
+    assert result.pairs == {"right": 2, "partner": 0}
+    assert result.episodes == episode_hash(tiny_episodes(clips, 4))
