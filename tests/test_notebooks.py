@@ -206,7 +206,7 @@ def wrong_code(nb):
 
 
 CHECKS = [wrong_opening, wrong_closing, wrong_size, wrong_run, wrong_text, wrong_links, wrong_code, wrong_pictures]
-WITH_WORDS = {"04_frozen_backbone", "05_adapters", "07_train", "10_your_own_videos"}
+WITH_WORDS = {"04_frozen_backbone", "05_adapters", "06_time_space_task", "07_train", "10_your_own_videos"}
 NO_ALT_TEXT_YET = {*LESSONS} - WITH_WORDS  # lessons whose pictures are still without
 
 
