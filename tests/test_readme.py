@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from taskadapter_lite.results import RunResult, accuracy_interval, text_interval
@@ -24,6 +25,9 @@ def section(title: str) -> str:
     """Text of the results page under a heading, up to the next one."""
     (found,) = re.findall(rf"^##+ {re.escape(title)}.*?\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
     return found
+
+
+CONSTRUCTED = PAGE.split("## Where task attention does its work")[1].split("\n## ")[0]
 
 
 def test_the_readme_is_short():
@@ -234,23 +238,50 @@ def test_the_ten_lines_run(monkeypatch):
     assert "2 episodes" in said[0]
 
 
+def constructed() -> pd.DataFrame:
+    """The table of constructed tasks on unseen values, by model and control."""
+    table = which_attribute_table(list(load_which_attribute(RESULTS / "which_attribute")))
+    return table[table["values"] == "unseen values"].set_index(["model", "control"])
+
+
+def by_seed(model: str, control: str = "as trained") -> list[float]:
+    """Accuracy of each training seed on unseen values, in percent."""
+    wanted = {"rung": model, "control": control, "values": "unseen values", "mix": 1}
+    runs = [r for r in load_which_attribute(RESULTS / "which_attribute") if wanted.items() <= r.metadata.items()]
+    return [100 * fmean(r.accuracies) for r in sorted(runs, key=lambda r: r.seeds["training"])]
+
+
 def test_the_rows_of_constructed_tasks_are_those_of_their_files():
-    folder = RESULTS / "which_attribute"
-    results = list(load_which_attribute(folder))
-    table = which_attribute_table(results)
     rows = [
-        f"| {row.model} | {row.values} | {row.control} | {row.accuracy:.1f} +- {row.interval:.1f} | {row.lowest:.1f} | "
-        f"{row.highest:.1f} |"
-        for row in table.itertuples()
+        f"| {row.model} | {row.values} | {row.control} | {row.seeds} | {row.accuracy:.1f} +- {row.interval:.1f} | "
+        f"{row.lowest:.1f} | {row.highest:.1f} |"
+        for row in which_attribute_table(list(load_which_attribute(RESULTS / "which_attribute"))).itertuples()
     ]
-    assert len(rows) == 8
-    assert all(row in PAGE for row in rows)
-    unseen = {
-        (r.name, r.seeds["training"]): fmean(r.accuracies)
-        for r in results
-        if (r.metadata["values"], r.metadata["control"]) == ("unseen values", "as trained")
-    }
-    gains = [unseen["+ task, inductive", seed] - unseen["Space + joint", seed] for seed in range(3)]
-    assert min(gains) >= 0.49
-    accuracies = {row.model: f"{row.accuracy:.1f} +- {row.interval:.1f}%" for row in table.iloc[[3, 5]].itertuples()}
-    assert all(value in README.replace("\n", " ") for value in accuracies.values())
+    assert [line for line in CONSTRUCTED.splitlines() if re.match(r"\| (Frozen|Space|\+)", line)] == rows
+    table = constructed()
+    for model in ("+ task, inductive", "Space + joint"):
+        row = table.loc[(model, "as trained")]
+        assert f"{row.accuracy:.1f} +- {row.interval:.1f}%" in " ".join(README.split())
+
+
+def test_the_claims_about_constructed_tasks_hold():
+    text, table = " ".join(CONSTRUCTED.split()), constructed()
+    gains = np.array(by_seed("+ task, inductive")) - by_seed("Space + joint")
+    assert len(gains) == 3
+    assert f"by at least {int(gains.min())} points in every seed" in text
+    assert max(by_seed("Space + joint")) < min(by_seed("Frozen"))  # "end below the frozen model"
+    for scope in ("inductive", "split", "joint scope"):  # "takes the gain with it, in every scope and seed"
+        name = f"+ task, {scope}"
+        assert max(by_seed(name, "task attention off")) < min(by_seed(name)) - 25
+    split, joint = ([table.loc[(f"+ task, {scope}", c)].accuracy for c in ("as trained", "one query alone")]
+                    for scope in ("split", "joint scope"))  # fmt: skip
+    assert f"it falls from {split[0]:.1f} to {split[1]:.1f}" in text
+    assert f"The joint scope loses {joint[0] - joint[1]:.1f} points" in text
+    assert by_seed("+ task, inductive") == pytest.approx(by_seed("+ task, inductive", "one query alone"))
+    frozen, ridge, centred = (table.loc[(f"Frozen{h}", "as trained")].accuracy for h in ("", ", ridge", ", centred"))
+    assert f"gives the frozen backbone {ridge - frozen:.0f} points" in text
+    assert abs(centred - frozen) < 1  # "gives none"
+    plain = ladder_table(list(load_results(RESULTS / "ladder")), 1).set_index("name")
+    with_task, without = plain.loc["+ task, inductive"], plain.loc["+ time"]
+    assert f"({with_task.parameters:,} against {without.parameters:,})" in text
+    assert f"{with_task.seconds:.0f} seconds of training instead of {without.seconds:.0f}" in text

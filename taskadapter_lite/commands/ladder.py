@@ -12,6 +12,7 @@ from taskadapter_lite.data.datasets import verify_bundled
 from taskadapter_lite.data.which_attribute import ATTRIBUTES
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
+from taskadapter_lite.studies.attribute_figures import draw_dial, draw_rows
 from taskadapter_lite.studies.embedding_start import (
     embedding_start_table,
     load_embedding_start,
@@ -43,7 +44,7 @@ from taskadapter_lite.studies.which_attribute import (
 )
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
-TASK_OPTIONS = ("mix", "frames", "rules", "start")
+TASK_OPTIONS = ("mix", "frames", "rules", "start", "figures")
 GROUPS = tuple(dict.fromkeys(rung.group for rung in RUNGS))
 
 
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of an earlier run of one frame, or of sim-to-real, to start from its adapters",
     )
+    parser.add_argument("--figures", type=Path, help="folder for pictures of the results of which-attribute")
     parser.add_argument("--real", metavar="DIR", help="folder of real videos (default: $TASKADAPTER_REAL)")
     parser.add_argument("--group", choices=GROUPS, nargs="+", default=["main"], help="which rungs (default: main)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="rungs of these names, or that hold these words")
@@ -123,7 +125,12 @@ def run_tasks(args: argparse.Namespace) -> int:
             return 0
         chosen = [rung for rung in TASK_RUNGS if not args.only or wanted(rung.name, args.only, TASK_RUNGS)]
         run_which_attribute(budget, args.seeds, args.out, chosen)
-    print(markdown_table(which_attribute_table(list(load_which_attribute(args.out)))))
+    results = list(load_which_attribute(args.out))
+    print(markdown_table(which_attribute_table(results)))
+    if args.figures is not None:
+        draw_rows([r for r in results if r.metadata["mix"] == 1], args.figures / "which_attribute.png")
+        if len({r.metadata["mix"] for r in results}) > 1:
+            draw_dial(results, args.figures / "which_attribute_dial.png")
     return 0
 
 

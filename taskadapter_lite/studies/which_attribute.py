@@ -195,7 +195,7 @@ def trained_rung(
         return model, rung.metric, about
     name = file_name(f"{rung.name} {budget.setting} seed {seed}")
     folder = out / "trained" / name
-    if not (folder / "adapters.safetensors").exists():
+    if not (folder / "result.json").exists() or RunResult.load(folder / "result.json").interrupted:
         if budget.start is not None:
             start_from(model, budget.start, rung, seed)
         _train(model, rung, budget, seed, pool, folder, progress)
@@ -329,9 +329,9 @@ def load_which_attribute(out: Path) -> Iterator[RunResult]:
 def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
     """A row for each model, setting, values and control, in percent.
 
-    Columns: `accuracy`: mean over seeds; `interval`: half width of the 95% interval over seeds and episodes taken
-    together; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed. Queries of a task that
-    are asked alone count as one episode, since they share their support.
+    Columns: `accuracy`: mean over seeds; `interval`: half width of its 95% interval over the draw of episodes, each
+    the mean over seeds; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed. Queries of a
+    task that are asked alone count as one episode, since they share their support.
     """
     keys = list(dict.fromkeys(_row_key(result) for result in results))
     rows = []
@@ -339,8 +339,7 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
         same = [result for result in results if _row_key(result) == key]
         tasks = [task_accuracies(result, SPEC.n_way * SPEC.n_query) for result in same]
         means = [100 * fmean(result.accuracies) for result in same]
-        every = [value for run in tasks for value in run]
-        half = accuracy_interval(every)[1]
+        half = accuracy_interval([fmean(task) for task in zip(*tasks, strict=True)])[1]
         rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0])))
     columns = ["model", "mix", "frames", "rules", "values", "control"]
     columns += ["accuracy", "interval", "lowest", "highest", "seeds", "episodes"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies import which_attribute
 from taskadapter_lite.studies.attribute_controls import CONTROLS
 from taskadapter_lite.studies.which_attribute import (
@@ -65,6 +66,38 @@ def test_a_head_with_parameters_comes_back_as_it_was_trained(tmp_path, no_traini
     assert torch.equal(first.out.weight, second.out.weight)
     assert about["training"]["training"]["metric"] == "feat"
     assert "task" not in model.axes
+
+
+def test_a_run_that_was_cut_off_is_no_result(tmp_path):
+    """Training stops after two of four steps and says so; the next call goes on from there."""
+    rung, budget, pool = BY_NAME["+ task, inductive"], replace(SMALL, n_steps=4), Pool(1, tmp_path)
+    whole, _, _ = trained_rung(rung, budget, 0, pool, tmp_path / "whole", False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("taskadapter_lite.training.loop._StopOnInterrupt", StopsAfterTwo)
+        trained_rung(rung, budget, 0, pool, tmp_path, False)
+    (folder,) = (tmp_path / "trained").iterdir()
+    assert RunResult.load(folder / "result.json").interrupted
+    model, _, _ = trained_rung(rung, budget, 0, pool, tmp_path, False)
+    assert not RunResult.load(folder / "result.json").interrupted
+    for name, value in whole.adapter_state().items():
+        assert torch.equal(model.adapter_state()[name], value), name
+
+
+class StopsAfterTwo:
+    """As if Ctrl-C came during the second step."""
+
+    asked = 0
+
+    @property
+    def seen(self):
+        self.asked += 1
+        return self.asked >= 2
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
 
 def test_rates_are_compared_on_values_of_validation(tmp_path):
