@@ -7,6 +7,17 @@ checks of one lesson each, and are found by their names.
 from taskadapter_lite.course.checking import check
 from taskadapter_lite.course.exercises import ExerciseError, agree, exercise, expect_close, expect_shape
 from taskadapter_lite.course.guesses import reveal
+from taskadapter_lite.course.installation import check_installation
 from taskadapter_lite.course.progress import progress
 
-__all__ = ["ExerciseError", "agree", "check", "exercise", "expect_close", "expect_shape", "progress", "reveal"]
+__all__ = [
+    "ExerciseError",
+    "agree",
+    "check",
+    "check_installation",
+    "exercise",
+    "expect_close",
+    "expect_shape",
+    "progress",
+    "reveal",
+]
