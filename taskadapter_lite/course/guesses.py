@@ -32,7 +32,7 @@ def _said(value: Any, unit: str) -> str:
     number = _number(value)
     if number is None or not math.isfinite(number):
         return str(value)
-    digits = 0 if number == round(number) or abs(number) >= 1000 else 1 if abs(number) >= 10 else 3
+    digits = 0 if number == round(number) or abs(number) >= 1000 else 1 if abs(number) >= 1 else 3
     text = f"{number:,.{digits}f}"
     return f"{text} {unit}".rstrip()
 

@@ -191,12 +191,13 @@ def show_episode(
     T, _, H, W = support.shape[1:]
     frames = frames or max(2, min(T, 12 // (k_shot + n_query)))
     shown = np.floor((np.arange(frames) + 0.5) * T / frames).astype(int)
-    row, gap = 11.3 / (k_shot + n_query) / frames * H / W, 0.1 if predictions is None else 0.26  # inches
+    left, width, gap = 1.8, 10.0, 0.1 if predictions is None else 0.26  # inches: a page's width at 100 dots an inch
+    row = (width - left - 0.4) / (k_shot + n_query) / frames * H / W
     figure = figure or plt.figure()
-    figure.set_size_inches(13.5, len(class_names) * (row + gap) + 0.5)
+    figure.set_size_inches(width, len(class_names) * (row + gap) + 0.5)
     axes = figure.subplots(len(class_names), k_shot + n_query, squeeze=False)
     top = 1 - (gap + 0.3) / figure.get_figheight()
-    figure.subplots_adjust(left=0.14, right=0.995, top=top, bottom=0.01, wspace=0.08, hspace=gap / row)
+    figure.subplots_adjust(left=left / width, right=0.995, top=top, bottom=0.01, wspace=0.08, hspace=gap / row)
     for ax in axes.flat:
         ax.axis("off")
     for label, name in enumerate(class_names):

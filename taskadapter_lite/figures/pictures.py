@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-PALETTE, QUALITY = 256, 82  # of WebP without loss, for charts, and with loss, for photographs
+QUALITY = 82  # of WebP with loss, for photographs
 BEST_LOSSLESS = 1.5  # letters stay sharp as long as that takes at most so many times the bytes
 
 
@@ -82,8 +82,6 @@ def _rendered(figure: Figure) -> Image.Image:
 def _encoded(image: Image.Image) -> bytes:
     """WebP: without loss where that is about as small, which it is for charts; with loss for film strips."""
     sharp, soft = io.BytesIO(), io.BytesIO()
-    few = image.quantize(PALETTE, dither=Image.Dither.NONE).convert("RGB")
-    few.save(sharp, "WEBP", lossless=True, method=6)
+    image.save(sharp, "WEBP", lossless=True, method=6)
     image.save(soft, "WEBP", quality=QUALITY, method=6)
-    lossless, lossy = sharp.getvalue(), soft.getvalue()
-    return lossless if len(lossless) <= BEST_LOSSLESS * len(lossy) else lossy
+    return min(sharp, soft, key=lambda file: file.tell() / (BEST_LOSSLESS if file is sharp else 1)).getvalue()

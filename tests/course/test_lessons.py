@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
@@ -83,7 +84,7 @@ def test_the_solution_passes_and_the_stub_fails_with_help(lesson, i):
 @pytest.mark.parametrize("name", LESSONS)
 def test_an_exercise_has_its_mark_and_its_check_right_below(name):
     cells = code(read(name))
-    for cell, below in zip(cells, [*cells[1:], None], strict=True):
+    for cell, below in zip_longest(cells, cells[1:]):
         assert tagged(cell, "exercise") == ("### BEGIN SOLUTION" in cell.source)
         if tagged(cell, "exercise"):
             assert below is not None
