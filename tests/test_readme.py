@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from taskadapter_lite.results import RunResult, accuracy_interval, text_interval
+from taskadapter_lite.studies.attribute_controls import OTHER_RULE, SAME_RULE
 from taskadapter_lite.studies.ladder import ladder_table, load_results
 from taskadapter_lite.studies.which_attribute import load_which_attribute, which_attribute_table
 
@@ -262,6 +263,18 @@ def test_the_rows_of_constructed_tasks_are_those_of_their_files():
     for model in ("+ task, inductive", "Space + joint"):
         row = table.loc[(model, "as trained")]
         assert f"{row.accuracy:.1f} +- {row.interval:.1f}%" in " ".join(README.split())
+
+
+def test_controls_go_where_the_page_says():
+    text, name = " ".join(CONSTRUCTED.split()), "+ task, inductive"
+    own, same, other, replaced = (
+        by_seed(name, control) for control in ("as trained", SAME_RULE, OTHER_RULE, "one support clip replaced")
+    )
+    assert len(same) == len(other) == len(replaced) == 1  # "One seed."
+    assert f"{same[0]:.1f} of {own[0]:.1f} remain" in text
+    assert f"{other[0]:.1f} remain: a fall of {own[0] - other[0]:.0f} points" in text
+    assert f"{replaced[0]:.1f}% of the other classes' queries are right" in text
+    assert own[0] > same[0] > replaced[0] > other[0] > 20
 
 
 def test_the_claims_about_constructed_tasks_hold():
