@@ -265,6 +265,13 @@ def test_the_rows_of_constructed_tasks_are_those_of_their_files():
         assert f"{row.accuracy:.1f} +- {row.interval:.1f}%" in " ".join(README.split())
 
 
+def test_the_picture_on_top_is_that_of_the_demos_second_table():
+    rows = json.loads((RESULTS / "demo_which_attribute.json").read_text(encoding="utf-8"))["metadata"]["rows"]
+    _, without, with_task = (text_interval(row["accuracies"]) for row in rows)
+    assert f"{with_task}% with task attention, {without}% without" in " ".join(README.split())
+    assert [row["metadata"]["data"] for row in rows] == ["constructed"] * 3
+
+
 def test_controls_go_where_the_page_says():
     text, name = " ".join(CONSTRUCTED.split()), "+ task, inductive"
     own, same, other, replaced = (
