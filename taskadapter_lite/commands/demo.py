@@ -250,10 +250,13 @@ def say_where(out: Path, seconds: float) -> None:
     for name, text in FILES.items():
         if (out / name).exists():
             print(f"  {name:<28} {text}")
-    print(f"next: {next_command(out, Path(__file__).parents[2])}")
+    if next_one := next_command(out, Path(__file__).parents[2]):
+        print(f"next: {next_one}")
 
 
 def next_command(out: Path, root: Path) -> str:
     """The course where `root` is the repository; where the library came as a wheel, a question to the new adapters."""
-    in_repository = (root / "Makefile").is_file()
-    return "make lab" if in_repository else f"taskadapter-lite evaluate {out / 'adapters.safetensors'}"
+    if (root / "Makefile").is_file():
+        return "make lab"
+    adapters = out / "adapters.safetensors"
+    return f"taskadapter-lite evaluate {adapters}" if adapters.exists() else ""

@@ -83,6 +83,8 @@ def test_the_same_seed_gives_the_same_numbers(demo, tmp_path):
 
 def test_the_next_command_is_one_that_is_there(tmp_path):
     assert next_command(tmp_path, Path(__file__).parents[2]) == "make lab"
+    assert not next_command(tmp_path, tmp_path)  # of --only which-attribute there are no adapters
+    (tmp_path / "adapters.safetensors").touch()
     found = next_command(tmp_path, tmp_path)
     verb = found.split()[1:]
     assert found.startswith("taskadapter-lite ")
