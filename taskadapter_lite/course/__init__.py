@@ -6,6 +6,7 @@ checks of one lesson each, and are found by their names.
 
 from taskadapter_lite.course.checking import check
 from taskadapter_lite.course.exercises import ExerciseError, agree, exercise, expect_close, expect_shape
+from taskadapter_lite.course.folding import fold
 from taskadapter_lite.course.guesses import reveal
 from taskadapter_lite.course.installation import check_installation
 from taskadapter_lite.course.progress import progress
@@ -18,6 +19,7 @@ __all__ = [
     "exercise",
     "expect_close",
     "expect_shape",
+    "fold",
     "progress",
     "reveal",
 ]
