@@ -64,6 +64,4 @@ def check_ranks(answer: Callable[[list[Any], int, int], list[Any]]) -> None:
         if max(lengths) - min(lengths) > 1:
             raise ExerciseError(f"the processes get {lengths} episodes: all would wait for the longest share")
         if shares != [items[rank::size] for rank in range(size)]:
-            raise ExerciseError(
-                f"a fair division, but not this one: of {size} processes, rank 1 takes 1, {1 + size}, ..."
-            )
+            raise ExerciseError(f"fair, but not this one: of {size} processes, rank 1 takes 1, {1 + size} and so on")
