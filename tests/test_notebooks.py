@@ -195,6 +195,19 @@ def wrong_pictures(nb):
     return faults + [f"alt text {alt!r} says little" for alt in alts if len(alt.split()) < 3]
 
 
+def wrong_guesses(nb):
+    """Where a lesson has cells for guesses, each question that asks for one is followed by such a cell."""
+    guess = [cell.cell_type == "code" and "guess" in cell.metadata.get("tags", []) for cell in nb.cells]
+    faults = []
+    for i, cell in enumerate(nb.cells):
+        if cell.cell_type == "markdown" and (
+            asked := re.search(r"\*\*(Predict|Prediction|Guess)\b[^.?]*", cell.source)
+        ):
+            following = [guess[j] for j in range(i + 1, len(nb.cells)) if nb.cells[j].cell_type == "code"]
+            faults += [] if following[:1] == [True] else [f"no cell for a guess after {asked.group()!r}"]
+    return faults if any(guess) else []
+
+
 def wrong_code(nb):
     """Each idea is checked by assertion, and every name comes from a module that has it."""
     faults, checks = [], 0
@@ -311,3 +324,15 @@ BROKEN = {
 def test_a_broken_notebook_is_refused(check, change):
     assert check is wrong_pictures or not check(spoil(lambda nb: None))
     assert check(spoil(change))
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_each_question_that_asks_for_a_guess_has_a_place_for_it(name):
+    assert not wrong_guesses(read(name))
+
+
+def test_a_question_without_a_place_for_the_guess_is_refused():
+    nb = read("03_prototypes_and_metrics")
+    assert not wrong_guesses(nb)
+    nb.cells.insert(1, nbformat.v4.new_markdown_cell("**Predict:** which one wins?"))
+    assert wrong_guesses(nb)
