@@ -139,6 +139,16 @@ def otam_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot", g
     return -_otam_pair(frame_distances(support, query, aggregation), gamma).mean(-1)
 
 
+def otam_minus_mean_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot", gamma: float = 0.1) -> Tensor:
+    """`otam_scores` after each clip's mean over its frames is taken from its features.
+
+    What all frames of a clip share, its look, no longer counts; how frames differ from each other does. That helps
+    where the look belongs to the thing or the person and not to the class, and hurts where it names the class.
+    """
+    s, q = (x.float() - x.float().mean(-2, keepdim=True) for x in (support, query))
+    return otam_scores(s, q, aggregation, gamma)
+
+
 def bimhm_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot") -> Tensor:
     """Minus the Bi-MHM distance, in [-4, 0], averaged over shots; shapes as in `cosine_scores`."""
     return -bimhm_distances(frame_distances(support, query, aggregation)).mean(-1)
@@ -319,6 +329,7 @@ METRICS: dict[str, Metric] = {
         _plain("cosine", False, cosine_scores, "prototype"),
         _plain("euclidean", False, euclidean_scores, "prototype"),
         _plain("otam", True, otam_scores, "per_shot"),
+        _plain("otam_minus_mean", True, otam_minus_mean_scores, "per_shot"),
         _plain("bimhm", False, bimhm_scores, "per_shot"),
         Metric("trx", True, True, _build_trx, None),
         _plain("centred", False, centred_scores, "prototype", across_classes=True),

@@ -19,6 +19,7 @@ from taskadapter_lite.metrics import (
     euclidean_scores,
     frame_distances,
     otam_distances,
+    otam_minus_mean_scores,
     otam_scores,
     ridge_scores,
     scores_of,
@@ -169,6 +170,20 @@ def test_trx_is_an_explicit_loop():
                 distances.append((value(x) - prototype).square().sum())
             expected[q, w] -= torch.stack(distances).mean() / 2
     torch.testing.assert_close(trx(support, query), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_without_the_clip_s_mean_what_all_its_frames_share_does_not_count():
+    """Frame by frame by hand; and a look added to every frame of a clip changes nothing."""
+    support, query = features()
+    got = otam_minus_mean_scores(support, query)
+    for q, w in itertools.product(range(5), range(3)):
+        one = [support[w, k] - torch.stack(list(support[w, k])).sum(0) / 4 for k in range(2)]
+        other = query[q] - sum(query[q]) / 4
+        each = [otam_scores(clip[None, None], other[None]).item() for clip in one]
+        assert got[q, w].item() == pytest.approx(sum(each) / 2, abs=1e-4)
+    looks = torch.randn(3, 2, 1, 6), torch.randn(5, 1, 6)
+    torch.testing.assert_close(otam_minus_mean_scores(support + looks[0], query + looks[1]), got, rtol=1e-4, atol=1e-4)
+    assert (otam_scores(support + looks[0], query + looks[1]) - otam_scores(support, query)).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(
