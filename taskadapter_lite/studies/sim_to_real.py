@@ -64,6 +64,7 @@ class Rung:
 ORDER_BLIND = ("space", "joint")
 RUNGS = (
     Rung("Frozen, OTAM", ()),
+    Rung("Frozen, OTAM minus clip mean", (), "otam_minus_mean", group="reading of frozen features"),
     Rung("+ time, OTAM", AIM),
     Rung("+ task, inductive, OTAM", ALL),
     Rung("Space + joint (order-blind), OTAM", ORDER_BLIND, stage=2),
