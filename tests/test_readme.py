@@ -305,3 +305,31 @@ def test_the_claims_about_constructed_tasks_hold():
     with_task, without = plain.loc["+ task, inductive"], plain.loc["+ time"]
     assert f"({with_task.parameters:,} against {without.parameters:,})" in text
     assert f"{with_task.seconds:.0f} seconds of training instead of {without.seconds:.0f}" in text
+
+
+WITHOUT_MEAN = {  # clips -> with OTAM, and with OTAM minus the clip's mean
+    "sprites, test classes": ("ladder/frozen_otam_1shot_seed0", "clip_mean/sprites_1shot"),
+    "sign language": ("clip_mean/frozen_otam_on_signs_seed_0", "clip_mean/frozen_otam_minus_clip_mean_on_signs_seed_0"),
+    "Something-Something, toy set": (
+        "clip_mean/frozen_otam_on_ssv2_toy_seed_0",
+        "clip_mean/frozen_otam_minus_clip_mean_on_ssv2_toy_seed_0",
+    ),
+}
+
+
+def test_features_read_without_the_clip_s_mean_are_those_of_their_files():
+    text, gains = " ".join(section("The same features, read without the clip's mean").split()), []
+    for name, files in WITHOUT_MEAN.items():
+        (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| {name} |")]
+        before, after = (RunResult.load(RESULTS / f"{file}.json") for file in files)
+        assert before.episodes == after.episodes
+        gains.append(accuracy_interval(100 * (np.array(after.accuracies) - np.array(before.accuracies))))
+        accuracies = [text_interval(result.accuracies) for result in (before, after)]
+        expected = [f"{len(before.accuracies):,}", *accuracies, "{:.1f} +- {:.1f}".format(*gains[-1])]
+        assert [cell.strip() for cell in row.strip("|").split("|")][2:] == expected
+    assert all(gain - half > 0 for gain, half in gains[:2])
+    assert gains[2][0] + gains[2][1] < 0
+    files = ("clip_mean/sprites_1shot", "task_adapter_test_1shot", "clip_mean/sprites_5shot")
+    one, bundled, five = (RunResult.load(RESULTS / f"{file}.json") for file in files)
+    assert f"{100 * one.pair_accuracy[0]:.1f} against {100 * bundled.pair_accuracy[0]:.1f}" in text
+    assert f"with five shots it gets {text_interval(five.accuracies)}" in text
