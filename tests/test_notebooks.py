@@ -222,6 +222,7 @@ CHECKS = [wrong_opening, wrong_closing, wrong_size, wrong_run, wrong_text, wrong
 NO_ALT_TEXT_YET = {*LESSONS} - {  # pictures without words
     "00_start_here",
     "02_episodes",
+    "03_prototypes_and_metrics",
     "04_frozen_backbone",
     "05_adapters",
     "06_time_space_task",
