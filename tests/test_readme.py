@@ -284,6 +284,26 @@ def test_controls_go_where_the_page_says():
     assert own[0] > same[0] > replaced[0] > other[0] > 20
 
 
+def test_what_heads_on_the_support_reach_is_said():
+    text = " ".join(CONSTRUCTED.split())
+    runs = {}
+    for result in load_which_attribute(RESULTS / "which_attribute"):
+        about = result.metadata
+        if (about["values"], about["control"], result.seeds["training"]) == ("unseen values", "as trained", 0):
+            runs[result.name] = 100 * np.array(result.accuracies)
+    own, gains = runs["+ task, inductive"], []
+    for name, said in (("ridge", "a ridge regression fitted on it reaches {}"), ("FEAT", "class prototypes (FEAT) {}")):
+        assert len(by_seed(f"Space + joint, {name}")) == 1  # "One seed."
+        head = runs[f"Space + joint, {name}"]
+        assert said.format(f"{head.mean():.1f}") in text
+        mean, half_width = accuracy_interval(own - head)
+        gains.append(f"{mean:.1f} +- {half_width:.1f}")
+        assert mean > half_width
+        assert head.mean() - runs["Space + joint"].mean() > 0.5 * (own - runs["Space + joint"]).mean()
+    assert f"{gains[0]} and {gains[1]} points more on the same episodes" in text
+    assert f"there is {runs['Space + joint'].mean():.1f}" in text
+
+
 def test_the_claims_about_constructed_tasks_hold():
     text, table = " ".join(CONSTRUCTED.split()), constructed()
     gains = np.array(by_seed("+ task, inductive")) - by_seed("Space + joint")
