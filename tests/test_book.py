@@ -79,7 +79,7 @@ def test_cells_become_markdown_and_pictures_become_files(config):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("[x](03_prototypes_and_metrics.ipynb#2)", "[x](03_prototypes_and_metrics.md#2)"),
+        ("[x](03_prototypes_and_metrics.ipynb#OTAM)", "[x](03_prototypes_and_metrics.md#otam)"),
         ("[x](https://arxiv.org/abs/1)", "[x](https://arxiv.org/abs/1)"),
         ("[x](results/demo.json)", "[x](results/demo.json)"),
         ("[x](results/ladder), [y](../pyproject.toml)", "x, y"),  # only in the repository

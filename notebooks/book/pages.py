@@ -183,7 +183,8 @@ def linked(text: str, page: Path, config: MkDocsConfig) -> str:
             return label
         there = (folder / page.parent / path).resolve()
         if there.suffix == ".ipynb" and there.is_file() and "source" not in there.parts:
-            return f"[{label}]({path.removesuffix('.ipynb')}.md{'#' + anchor if anchor else ''})"
+            place = f"#{anchor.lower()}" if anchor else ""  # JupyterLab keeps capitals of headings, MkDocs does not
+            return f"[{label}]({path.removesuffix('.ipynb')}.md{place})"
         in_book = there.is_file() and there.is_relative_to(folder) and there.name != "TEACHERS.md"
         return label if there.exists() and not in_book else match[0]
 
