@@ -227,6 +227,7 @@ NO_ALT_TEXT_YET = {*LESSONS} - {  # pictures without words
     "05_adapters",
     "06_time_space_task",
     "07_train",
+    "08_seeing_attention",
     "09_gpu_experiments",
     "10_your_own_videos",
 }
