@@ -111,7 +111,7 @@ def build(rung: RealRung, budget: RealBudget, seed: int, sprites: Path | None) -
     """
     torch.manual_seed(seed)
     backbone = load_backbone(budget.backbone, img_size=budget.size)
-    place, std = ("adapted", 0.1) if rung.axes else (None, 0.0)
+    place, std = ("adapted", 0.5) if rung.axes else (None, 0.0)
     model = TaskAdapterViT(backbone, budget.depth, T, axes=rung.axes, temporal_embedding=place, temporal_std=std)
     if rung.from_sprites:
         if sprites is None:

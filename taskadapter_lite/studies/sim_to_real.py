@@ -86,7 +86,7 @@ class SimBudget:
         val_clips: rendered validation clips a class and level.
         n_test: episodes of each real set; a third of them for validation.
         depth: adapted blocks.
-        temporal_std: spread of the temporal embedding's start; 0.1 was chosen on training sprites (`embedding_start`).
+        temporal_std: spread of the temporal embedding's start.
         backbone: a name that `load_backbone` knows.
         size: side of the frames in pixels.
         device: where.
@@ -97,7 +97,7 @@ class SimBudget:
     val_clips: int = 4
     n_test: int = 120
     depth: int = 2
-    temporal_std: float = 0.1
+    temporal_std: float = 0.5
     backbone: str = "dinov2_small"
     size: int = 112
     device: str = "cpu"
