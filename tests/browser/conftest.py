@@ -57,6 +57,7 @@ def lab(tmp_path_factory):
         "JUPYTER_RUNTIME_DIR": home / "runtime",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
         "TASKADAPTER_DATA": os.environ.get("TASKADAPTER_DATA", ROOT / "data_samples"),
+        "TASKADAPTER_PROGRESS": home / "progress.json",  # that of the tests, not of who runs them
         "OMP_NUM_THREADS": "1",
     }
     options = f"--no-browser --ip=127.0.0.1 --port={port} --IdentityProvider.token={TOKEN} --allow-root"
@@ -158,7 +159,11 @@ class Notebook:
                 await panel.sessionContext.session.kernel.info;
                 window.panel = panel;
                 await app.commands.execute('notebook:run-all-cells');
-                while (panel.sessionContext.kernelDisplayStatus !== 'idle') await new Promise(r => setTimeout(r, 200));
+                let quiet = 0;  // after a cell that failed Lab waits for no other, and between cells a kernel is idle
+                while (quiet < 2000) {
+                    await new Promise(r => setTimeout(r, 200));
+                    quiet = panel.sessionContext.kernelDisplayStatus === 'idle' ? quiet + 200 : 0;
+                }
             })(), new Promise((_, fail) => setTimeout(fail, 1000 * seconds, `${path} is not done`))])""",
             [path, 3 * SECONDS],
         )
@@ -187,3 +192,13 @@ class Notebook:
         """Keep what is seen now."""
         SHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SHOTS / f"{self.name}{name}.png".replace("/", "-"))
+
+    def write(self, sources: list[str]) -> None:
+        """Give the code cells these sources, as a reader who types them."""
+        self.page.evaluate(
+            """sources => {
+                const cells = [...window.panel.content.model.cells].filter(cell => cell.type === 'code');
+                cells.forEach((cell, i) => cell.sharedModel.setSource(sources[i]));
+            }""",
+            sources,
+        )
