@@ -221,6 +221,7 @@ def wrong_code(nb):
 CHECKS = [wrong_opening, wrong_closing, wrong_size, wrong_run, wrong_text, wrong_links, wrong_code, wrong_pictures]
 NO_ALT_TEXT_YET = {*LESSONS} - {  # pictures without words
     "00_start_here",
+    "01_clips",
     "02_episodes",
     "03_prototypes_and_metrics",
     "04_frozen_backbone",

@@ -132,3 +132,13 @@ def test_a_student_copy_holds_no_solution_and_no_output(name):
     nbformat.validate(made)
     assert not [cell for cell in code(made) if cell.outputs or cell.execution_count or "SOLUTION" in cell.source]
     assert all(tagged(cell, "raises-exception") for cell in code(made) if tagged(cell, "check"))
+
+
+def test_the_minutes_of_the_map_are_those_of_the_lessons():
+    text = "\n".join(cell.source for cell in read("00_start_here.ipynb").cells if cell.cell_type == "markdown")
+    shown = dict(re.findall(r"^\| \W*(\d\d) .*\| (\d+) \|$", text, re.MULTILINE))
+    heads = {name[:2]: read(name).cells[0].source for name in LESSONS if name[0].isdigit()}
+    own = {lesson: re.search(r"Time\W+(\d+) minutes", head)[1] for lesson, head in heads.items()}
+    assert shown == own
+    hours = round(sum(map(int, own.values())) / 60)
+    assert f"Together about {['six', 'seven', 'eight', 'nine', 'ten'][hours - 6]} hours" in text
