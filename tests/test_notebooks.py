@@ -219,30 +219,12 @@ def wrong_code(nb):
 
 
 CHECKS = [wrong_opening, wrong_closing, wrong_size, wrong_run, wrong_text, wrong_links, wrong_code, wrong_pictures]
-NO_ALT_TEXT_YET = {*LESSONS} - {  # pictures without words
-    "00_start_here",
-    "01_clips",
-    "02_episodes",
-    "03_prototypes_and_metrics",
-    "04_frozen_backbone",
-    "05_adapters",
-    "06_time_space_task",
-    "07_train",
-    "08_seeing_attention",
-    "09_gpu_experiments",
-    "10_your_own_videos",
-}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", FOUND)
 def test_lesson(name, check):
-    assert not check(read(name)) or (check is wrong_pictures and name in NO_ALT_TEXT_YET)
-
-
-@pytest.mark.parametrize("name", sorted(NO_ALT_TEXT_YET))
-def test_a_lesson_with_alt_text_leaves_the_list_of_those_without(name):
-    assert wrong_pictures(read(name))
+    assert not check(read(name))
 
 
 @pytest.mark.parametrize("name", FOUND)
