@@ -151,6 +151,35 @@ def test_confusion_and_pairs_count_every_query():
     assert result.pair_accuracy == (0, 0)
 
 
+def test_a_pair_counts_where_both_partners_are_in_the_episode():
+    """The oracle answers every query rightly; queries whose partner is absent say nothing about pairs."""
+
+    def rightly(support, query):
+        E, Q = query.shape[:2]
+        return F.one_hot(torch.arange(3).repeat_interleave(Q // 3), 3).float().expand(E, Q, 3)
+
+    pairs, episodes = {"up": "down", "down": "up", "left": "right", "right": "left"}, draw(30)
+    names = [[NAMES[c] for c in e.classes.tolist()] for e in episodes]
+    present = 2 * sum(pairs.get(name) in those for those in names for name in those)
+    assert 0 < present < 2 * sum(name in pairs for those in names for name in those)
+    found = run(make_model(depth=0), episodes=episodes, metric=rightly, pairs=pairs)
+    assert found.pairs == {"right": present, "partner": 0, "total": present}
+
+
+@pytest.mark.parametrize("options", [{}, {"depth": 0}, {"temporal_embedding": "input"}])
+def test_an_evaluation_keeps_no_graph(options):
+    seen = []
+
+    def watch(support, query):
+        seen.append(torch.is_grad_enabled() or support.requires_grad or query.requires_grad)
+        return cosine_scores(support, query)
+
+    with torch.enable_grad():
+        run(make_model(**options), metric=watch)
+    assert seen
+    assert not any(seen)
+
+
 def test_constant_features_are_at_chance():
     def constant(support, query):
         return METRICS["cosine"].build(16, T)(torch.ones_like(support), torch.ones_like(query))
