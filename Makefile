@@ -1,4 +1,4 @@
-# make demo | test | test-browser | test-browser-all | lessons | lab | book | clean: each makes .venv on first use and installs again only when pyproject.toml changed
+# make demo | test | test-browser | test-browser-all | mutants | students | lessons | lab | book | clean: each makes .venv on first use and installs again only when pyproject.toml changed
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ export JUPYTER_PLATFORM_DIRS := 1
 export TASKADAPTER_WEIGHTS ?= $(abspath $(wildcard ../shared/weights))
 export TASKADAPTER_REAL ?= $(abspath $(wildcard ../shared/real))
 
-.PHONY: demo test test-browser test-browser-all lessons lab book clean
+.PHONY: demo test test-browser test-browser-all mutants students lessons lab book clean
 
 demo: $(STAMP)
 	$(BIN)/python -m taskadapter_lite demo
@@ -27,6 +27,17 @@ test-browser test-browser-all: $(STAMP)
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[browser]'
 	command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -y -q chromium; } || true
 	$(BIN)/python -m pytest -q -rs -m $(if $(filter %-all,$@),browser,"browser and not slow") tests/browser
+
+# runs/students.zip: the last commit without solutions, hidden tests, typical mistakes and the teachers' guide
+students:
+	mkdir -p runs
+	git archive --format=zip --prefix=taskadapter_lite/ -o runs/students.zip HEAD -- . ':(exclude)notebooks/assignments/source' \
+		':(exclude)notebooks/assignments/TEACHERS.md' ':(exclude)notebooks/assignments/nbgrader_config.py' \
+		':(exclude)tests/wrong_answers' ':(exclude)tests/test_assignments.py'
+
+# breaks the method's modules one by one and names the breaks that no test notices; half an hour and more
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants/run.py
 
 # a student's copies of the lessons; copies that are there already stay as they are
 lessons: $(STAMP)

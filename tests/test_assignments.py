@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
+import subprocess
 import sys
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -230,6 +233,38 @@ def test_nbgrader_grades_a_submission(course):
     lost = {f"test_{first}", f"test_{others[-1]}"}
     scores = grade(course, name, "mixed", answers)
     assert scores == {key: 0 if key in lost else value for key, value in points(name).items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_exercise_that_is_left_out_costs_its_own_cells_alone(name, monkeypatch):
+    """With the stub of one exercise, or of all, the only cells that fail are tests and cells that use the answer."""
+    monkeypatch.chdir(find_notebook("source", name).parent)  # the runs of a4 lie beside it
+    cells = [cell for cell in read(find_notebook("source", name)).cells if cell.cell_type == "code"]
+    left_out = [{exercise} for exercise in exercises(name)] + [set(exercises(name))]
+    for missing in left_out:
+        space: dict = {"__name__": "__main__"}
+        for cell in cells:
+            key = cell.metadata.get("nbgrader", {}).get("grade_id")
+            stub = key in missing
+            failed = runs_into_error(sheet("release", name)[key].source if stub else cell.source, space)
+            uses = any(re.search(rf"\b{exercise}\b", cell.source) for exercise in missing)
+            assert not failed or uses, f"without {missing} this cell fails: {cell.source[:200]}"
+            if failed:
+                assert "raises-exception" in cell.metadata.get("tags", []) or stub, "or Run All ends there"
+    assert not runs_into_error("plt.close('all')", space)
+
+
+@pytest.mark.skipif(not (COURSE.parents[1] / ".git").exists() or shutil.which("make") is None, reason="no checkout")
+def test_the_archive_for_students_holds_no_solution(tmp_path):
+    root = COURSE.parents[1]
+    done = subprocess.run(["make", "-n", "students"], cwd=root, capture_output=True, text=True, check=True)
+    command = done.stdout.replace("runs/students.zip", str(tmp_path / "students.zip"))
+    subprocess.run(command, shell=True, cwd=root, check=True)
+    names = zipfile.ZipFile(tmp_path / "students.zip").namelist()
+    assert any(name.endswith("assignments/release/a1/a1_episodes_and_intervals.ipynb") for name in names)
+    assert any(name.endswith("taskadapter_lite/metrics.py") for name in names)
+    for kept in ("assignments/source", "wrong_answers", "TEACHERS.md", "test_assignments.py"):
+        assert not any(kept in name for name in names)
 
 
 @pytest.mark.slow
