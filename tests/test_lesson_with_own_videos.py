@@ -39,6 +39,7 @@ def without_queries(root):
 @pytest.mark.parametrize("make", [with_queries, without_queries])
 def test_the_lesson_runs_with_any_folder(make, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TASKADAPTER_PROGRESS", str(tmp_path / "progress.json"))
+    monkeypatch.chdir(LESSON.parent)  # as a notebook runs
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("TASKADAPTER_WEIGHTS", raising=False)
     folder = tmp_path / "my clips"
