@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -211,3 +212,9 @@ def test_episode_i_comes_from_seed_and_i_and_no_other_number():
         assert sampler[i].support.tolist() == [clip for clips in drawn for clip in clips[:2].tolist()]
         assert sampler[i].query.tolist() == [int(clips[2]) for clips in drawn]
     assert torch.equal(sampler[-1].clips, sampler[5].clips)
+
+
+def test_the_hash_sees_the_order_of_queries():
+    (episode,) = EpisodeSampler([c for c in range(4) for _ in range(4)], EpisodeSpec(3, 1, 2), 1, seed=0)
+    turned = replace(episode, query=episode.query[[1, 0, *range(2, 6)]])
+    assert episode_hash([turned]) != episode_hash([episode])

@@ -399,3 +399,23 @@ def test_wrong_requests_are_refused():
         TRX(6, T=3)(support, query)
     with pytest.raises(ValueError, match="alignments exist for otam, bimhm"):
         alignment(support[0, 0], query[0], "cosine")
+
+
+def test_an_alignments_rows_are_query_frames():
+    """Bi-MHM is a weighted sum of frame distances, so that weights times distances give the distance back."""
+    support, query = features(n_way=1, k_shot=1, Q=1, T=5)
+    found = alignment(support[0, 0], query[0], "bimhm")
+    expected = 1 - F.cosine_similarity(query[0][:, None], support[0, 0][None], dim=-1)
+    torch.testing.assert_close(found.distances, expected)
+    assert (found.weights * found.distances).sum().item() == pytest.approx(found.distance, rel=1e-5)
+    assert (found.weights.mT * found.distances).sum().item() != pytest.approx(found.distance, rel=1e-2)
+
+
+def test_trx_of_the_registry_compares_pairs_and_triples():
+    assert METRICS["trx"].build(6, 4).cardinalities == (2, 3)
+    assert METRICS["trx"].build(6, 2).cardinalities == (2,)
+
+
+def test_bimhm_has_two_directions():
+    """d = [[0, .2], [.9, .8]]: rows have minima 0 and .8, columns 0 and .2: .4 + .1."""
+    assert bimhm_distances(torch.tensor([[0.0, 0.2], [0.9, 0.8]])).item() == pytest.approx(0.5)

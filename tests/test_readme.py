@@ -354,3 +354,21 @@ def test_features_read_without_the_clip_s_mean_are_those_of_their_files():
     one, bundled, five = (RunResult.load(RESULTS / f"{file}.json") for file in files)
     assert f"{100 * one.pair_accuracy[0]:.1f} against {100 * bundled.pair_accuracy[0]:.1f}" in text
     assert f"with five shots it gets {text_interval(five.accuracies)}" in text
+
+
+def test_both_ways_with_five_shots_are_those_of_their_files():
+    text = section("Five shots")
+    for name, means, distances in (
+        ("Bundled adapters, OTAM", "task_adapter_test_5shot.json", "bundled_otam_5shot.json"),
+        ("Frozen, OTAM", "ladder/frozen_otam_5shot_seed0.json", "frozen_otam_5shot.json"),
+        ("Frozen, Bi-MHM", "ladder/frozen_bi_mhm_5shot_seed0.json", "frozen_bi_mhm_5shot.json"),
+    ):
+        one, other = RunResult.load(RESULTS / means), RunResult.load(RESULTS / "aggregation" / distances)
+        assert (one.dataset, one.episodes) == (other.dataset, other.episodes)
+        assert (one.config["aggregation"], other.config["aggregation"]) == ("prototype", "per_shot")
+        difference = np.subtract(other.accuracies, one.accuracies)
+        cells = [name, *map(text_interval, (one.accuracies, other.accuracies, difference))]
+        assert "| " + " | ".join(cells) + " |" in text.splitlines()
+        assert accuracy_interval(difference)[0] + accuracy_interval(difference)[1] < 0  # "worse in all three"
+    for file in (RESULTS / "ladder").glob("*_5shot_*.json"):
+        assert RunResult.load(file).config["aggregation"] == "prototype"
