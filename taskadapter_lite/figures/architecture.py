@@ -15,7 +15,7 @@ WIDTH, HEIGHT, LINE = 940, 330, 262  # LINE: the height at which tokens run from
 DIMMED = 0.4
 TRAINED = "#E69F00"
 # On the page itself colours are the page's own; as an image of its own it brings a background for either theme.
-PAGE = "<style>.{name}{{display:none}}</style>"
+PAGE = "<style>.{name}{{display:none!important}}</style>"
 STILL = (
     "<style>svg{{color:#222}}.paper{{fill:#fff}}"
     "@media (prefers-color-scheme:dark){{svg{{color:#ddd}}.paper{{fill:#111}}}}</style>"

@@ -43,7 +43,7 @@ def test_a_block_for_each_place_when_all_are_adapted():
 def test_the_page_shows_one_picture_with_its_colours_or_else_an_image_that_brings_its_own():
     shown = figures.Architecture("time")._repr_html_()
     inline, still = shown.split("</svg>")
-    (hidden,) = re.findall(r"<style>\.([\w-]+)\{display:none\}</style>", inline)
+    (hidden,) = re.findall(r"<style>\.([\w-]+)\{display:none!important\}</style>", inline)
     assert f'<img class="{hidden}" alt="' in still
     assert "#222" not in inline.replace("#222222", "")  # no colour of text of its own
     alone = base64.b64decode(re.findall(r"base64,([^\"]+)", still)[0]).decode()
