@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import html
 import io
 import os
 import re
@@ -252,6 +254,60 @@ def test_an_exercise_that_is_left_out_costs_its_own_cells_alone(name, monkeypatc
             if failed:
                 assert "raises-exception" in cell.metadata.get("tags", []) or stub, "or Run All ends there"
     assert not runs_into_error("plt.close('all')", space)
+
+
+GUIDE = (COURSE / "TEACHERS.md").read_text(encoding="utf-8")
+
+
+def guide_command(verb: str) -> list[str]:
+    """The command of the guide that begins with `nbgrader VERB`, without its comment."""
+    (line,) = set(re.findall(rf"^    (nbgrader {verb}\b[^#\n]*)", GUIDE, re.MULTILINE))
+    return line.split()
+
+
+def test_the_commands_of_the_guide_lead_from_an_archive_to_feedback(course, tmp_path):
+    """Two students of a Moodle course, one archive; one of them fails a hidden test and leaves an exercise out."""
+    folder = Path(shutil.copytree(course, tmp_path / "course", ignore=shutil.ignore_patterns("*.db", "submitted")))
+    wrong = WRONG / "a1" / "leaky_share__mean_of_episodes.py"
+    assert wrong.read_text().startswith("# hidden test")
+    answers = {
+        "Ada Lovelace_4711": solutions("a1"),
+        "José da Silva_12": {**solutions("a1"), "leaky_share": wrong.read_text()},
+    }
+    answers["José da Silva_12"]["episodes_needed"] = STUB
+    places = ("{}_assignsubmission_file/{}", "{}_assignsubmission_file_{}")
+    archive = folder / "downloaded" / "a1" / "archive" / "A1-4711.zip"
+    archive.parent.mkdir(parents=True)
+    path = find_notebook("release", "a1")
+    with zipfile.ZipFile(archive, "w") as packed:
+        for (student, given), place in zip(answers.items(), places, strict=True):
+            notebook = read(path)
+            for key, cell in graded(notebook).items():
+                cell.source = given.get(key, cell.source)
+            packed.writestr(place.format(student, path.name), nbformat.writes(notebook))
+    logs = ""
+    for verb in ("generate_assignment", "zip_collect", "autograde", "generate_feedback", "export"):
+        command = [str(Path(sys.executable).parent / "nbgrader"), *guide_command(verb)[1:]]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-2000:]
+        logs += done.stdout + done.stderr
+    assert "checksum" not in logs.lower()
+    rows = {
+        row["student_id"]: float(row["score"])
+        for row in csv.DictReader((folder / "grades.csv").open())
+        if row["assignment"] == "a1"
+    }
+    total = sum(points("a1").values())
+    assert rows == {
+        "4711": total,
+        "12": total - points("a1")["test_leaky_share"] - points("a1")["test_episodes_needed"],
+    }
+    (page,) = (folder / "feedback" / "12" / "a1").glob("*.html")
+    text = html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
+    assert "all queries count alike: 1 of 4" in text  # the sentence, but nothing around it
+    assert "AssertionError" in text
+    for hidden in ("HIDDEN", "the order of episodes can't matter", "names of sources can't matter"):
+        assert hidden not in text
 
 
 @pytest.mark.skipif(not (COURSE.parents[1] / ".git").exists() or shutil.which("make") is None, reason="no checkout")

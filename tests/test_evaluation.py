@@ -331,6 +331,16 @@ def test_half_precision_has_the_stated_error():
         PrefixCache(make_model(), ToyClips(), dtype=torch.float16)
 
 
+def test_a_row_that_could_not_be_computed_is_computed_when_asked_for_again(monkeypatch):
+    model, clips = make_model(), ToyClips()
+    cache = PrefixCache(model, clips)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_compute", lambda pixels: (_ for _ in ()).throw(RuntimeError("out of memory")))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            cache.tokens([3, 4])
+    torch.testing.assert_close(cache.tokens([3, 4]), model.prefix(clips.read_batch([3, 4])))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_cache_file_is_used_again(tmp_path, dtype):
     first = PrefixCache(make_model(), ToyClips(), dtype=dtype, path=tmp_path / "tokens").fill(progress=False)

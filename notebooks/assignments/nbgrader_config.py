@@ -46,6 +46,7 @@ class MessagesAlone(Preprocessor):
         return cell, resources
 
 
+c.MessagesAlone.enabled = True
 c.Autograde.sanitize_preprocessors = [
     ClearOutput,
     DeduplicateIds,
