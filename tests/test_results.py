@@ -256,3 +256,9 @@ def test_markdown_shows_each_mean_with_its_interval():
     assert "| b | cosine |  | 4 | 1 | 80.0 +- 26.0 |" in lines[3]
     assert "20.0 +- 0.0" in lines[3]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_differences_are_taken_episode_by_episode():
+    """Accuracies 0, 1 and 1, 0: the means agree, the differences are 1 and -1, and two say nothing: t = 12.7."""
+    table = comparison_table([result("a", [0.0, 1.0]), result("b", [1.0, 0.0])], baseline="a").set_index("name")
+    assert table.loc["b", ["difference", "difference_ci95"]].tolist() == pytest.approx([0, 1270.6], abs=0.1)
