@@ -305,6 +305,12 @@ def test_what_heads_on_the_support_reach_is_said():
     assert f"there is {runs['Space + joint'].mean():.1f}" in text
 
 
+def test_with_one_rule_alone_there_is_nothing_to_gain():
+    (own,), (without,) = by_seed("+ task, inductive", mix=0), by_seed("Space + joint", mix=0)
+    assert f"{own:.1f} with task attention, {without:.1f} without" in " ".join(CONSTRUCTED.split())
+    assert min(own, without) > 97
+
+
 def test_the_claims_about_constructed_tasks_hold():
     text, table = " ".join(CONSTRUCTED.split()), constructed()
     gains = np.array(by_seed("+ task, inductive")) - by_seed("Space + joint")
