@@ -294,13 +294,15 @@ def test_what_heads_on_the_support_reach_is_said():
             runs[result.name] = 100 * np.array(result.accuracies)
     own, gains = runs["+ task, inductive"], []
     for name, said in (("ridge", "a ridge regression fitted on it reaches {}"), ("FEAT", "class prototypes (FEAT) {}")):
-        assert len(by_seed(f"Space + joint, {name}")) == 1  # "One seed."
         head = runs[f"Space + joint, {name}"]
         assert said.format(f"{head.mean():.1f}") in text
         mean, half_width = accuracy_interval(own - head)
         gains.append(f"{mean:.1f} +- {half_width:.1f}")
         assert mean > half_width
         assert head.mean() - runs["Space + joint"].mean() > 0.5 * (own - runs["Space + joint"]).mean()
+    assert [len(by_seed(f"Space + joint, {name}")) for name in ("FEAT", "ridge")] == [1, 2]
+    second = by_seed("Space + joint, ridge")[1], by_seed("+ task, inductive")[1]
+    assert "the second has {:.1f} against {:.1f} of task attention".format(*second) in text
     assert f"{gains[0]} and {gains[1]} points more on the same episodes" in text
     assert f"there is {runs['Space + joint'].mean():.1f}" in text
 
