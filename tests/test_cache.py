@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_run import ColouredClips, tiny_model
 
-from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.cache import PrefixCache, prefix_key
 from taskadapter_lite.files import write_json
 
 
@@ -55,3 +55,25 @@ def test_a_clips_bytes_follow_the_type():
     model, clips = tiny_model(), ColouredClips(clips_per_class=2)
     sizes = [PrefixCache(model, clips, dtype=dtype).clip_bytes for dtype in (torch.float32, torch.bfloat16)]
     assert sizes[0] == 2 * sizes[1] == 4 * model.prefix(clips.read_batch([0])).numel()
+
+
+def test_a_file_of_another_type_is_refused(tmp_path):
+    model, clips = tiny_model(), ColouredClips(clips_per_class=2)
+    for here, other in [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float32)]:
+        path = tmp_path / str(here)
+        PrefixCache(model, clips, path=path, dtype=here)
+        with pytest.raises(ValueError, match="was made for other clips"):
+            PrefixCache(model, clips, path=path, dtype=other)
+
+
+def test_models_of_other_frames_have_other_keys():
+    """Their frozen weights are the same, and so would be the tokens of a frame."""
+    keys = {
+        prefix_key(tiny_model(T=T, temporal_embedding=embedding)) for T in (2, 3) for embedding in (None, "adapted")
+    }
+    assert len(keys) == 2
+    clips = ColouredClips(clips_per_class=2)
+    cache = PrefixCache(tiny_model(), clips)
+    cache.check_fits(tiny_model(), clips)
+    with pytest.raises(ValueError, match="tokens of another frozen model"):
+        cache.check_fits(tiny_model(T=2), clips)

@@ -127,6 +127,16 @@ def test_crops_by_hand():
         resize_and_crop(columns, size=224, resize=100)
 
 
+def test_random_crops_begin_at_every_offset_alike():
+    """Seven pixels leave a crop of four its offsets 0, 1, 2 and 3, the last as often as the first."""
+    places = torch.arange(49).reshape(7, 7).expand(2, 3, 7, 7).to(torch.uint8)
+    generator, found = torch.Generator().manual_seed(0), np.zeros((4, 4), int)
+    for _ in range(800):
+        found[divmod(int(resize_and_crop(places, "random", 4, generator, resize=7)[0, 0, 0, 0]), 7)] += 1
+    assert found.sum() == 800
+    assert 20 < found.min() <= found.max() < 90  # 50 each, standard deviation 7
+
+
 def test_resizing_averages_instead_of_skipping_pixels():
     stripes = (torch.arange(64) % 2 * 255).to(torch.uint8).expand(1, 3, 64, 64)
     small = resize_and_crop(stripes, size=16).float()
@@ -250,6 +260,17 @@ def test_an_absurd_size_is_refused_before_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "_read_with_decord", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ClipError, match="96 x 64 pixels, the limit is 6,143"):
         read_clip(make_video(tmp_path / "a.mp4"))
+
+
+def test_more_frames_than_the_limit_are_refused_before_decoding(tmp_path, monkeypatch):
+    video = make_video(tmp_path / "a.mp4")  # 24 frames
+    monkeypatch.setattr(decoding, "MAX_FRAMES", 24)
+    assert len(read_clip(video)) == 8
+    monkeypatch.setattr(decoding, "MAX_FRAMES", 23)
+    monkeypatch.setattr(decoding, "_read_with_pyav", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(decoding, "_read_with_decord", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ClipError, match="claims 24 frames, more than 23"):
+        read_clip(video)
 
 
 def test_a_file_without_permission(videos, monkeypatch):

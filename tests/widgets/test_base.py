@@ -86,7 +86,7 @@ class Line(widgets_base.FigureWidget):
 
 
 def test_two_hundred_changes_leak_no_figure_and_warn_about_nothing():
-    line = Line()
+    line, open_before = Line(), plt.get_fignums()
     gc.collect()
     before = sum(type(thing) is Figure for thing in gc.get_objects())
     seen = set()
@@ -98,7 +98,7 @@ def test_two_hundred_changes_leak_no_figure_and_warn_about_nothing():
     gc.collect()
     assert len(seen) > 20  # drawn anew
     assert sum(type(thing) is Figure for thing in gc.get_objects()) <= before
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_before
     assert line._show.cache_info().currsize == widgets_base.KEPT
 
 
