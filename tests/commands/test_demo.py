@@ -53,6 +53,9 @@ def test_result_says_how_it_was_made(demo):
     assert "commit" in result
     assert len(result["metadata"]["rows"]) == 6  # three methods, two shots
     assert all(len(row["accuracies"]) == 20 for row in result["metadata"]["rows"])
+    assert (
+        result["config"]["aggregation"] == "prototype"
+    )  # the committed file has it; per_shot is the default elsewhere
 
 
 def test_table_is_computed_from_the_file(demo):
