@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,10 @@ def test_the_check_of_the_voice_sees_what_it_should():
         ("Bad ", ": choose."),
         ("T is 0", "T is 0"),
     ]
+
+
+def test_every_break_still_finds_what_it_replaces():
+    """`make mutants` stops at a break whose code was changed; its tests are files that are there."""
+    for found in runpy.run_path(str(ROOT / "tests" / "mutants" / "breaks.py"))["BREAKS"]:
+        assert (PACKAGE / found.file).read_text(encoding="utf-8").count(found.old) == 1, found.what
+        assert all((ROOT / "tests" / name).is_file() for name in found.tests.split()), found.what

@@ -183,9 +183,14 @@ def _open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
 
 def _saved_episodes(args: argparse.Namespace, clips: LabelledClips) -> list[Episode]:
     """The list of --episode-list, or its first --n-episodes; other options have to agree with it."""
-    if args.episode_seed is not None or args.save_episodes is not None:
-        option = "--save-episodes" if args.save_episodes is not None else f"--episode-seed {args.episode_seed}"
-        raise ValueError(f"{option} is about episodes that are drawn, but {args.episode_list} is a saved list")
+    drawn = {
+        "--save-episodes": args.save_episodes,
+        f"--episode-seed {args.episode_seed}": args.episode_seed,
+        f"--groups {args.groups}": args.groups,
+    }
+    for option, value in drawn.items():
+        if value is not None:
+            raise ValueError(f"{option} is about episodes that are drawn, but {args.episode_list} is a saved list")
     episodes = load_episodes(args.episode_list, clips)
     n_way, k_shot, n_queries = episodes[0].shape
     for name, value in {"n_way": n_way, "k_shot": k_shot, "n_query": n_queries / n_way}.items():

@@ -50,3 +50,18 @@ def test_a_saved_list_never_asks_about_the_source_of_its_own_class(root, tmp_pat
     assert shared["never"] == 0 < shared["allowed"]
     assert main([*base, "--groups", "(nobody)", "--out", str(tmp_path / "x.json")]) == 2
     assert "not found in the path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pattern", [r"(user\d+)_", "none"])
+def test_groups_beside_a_saved_list_are_refused(root, tmp_path, capsys, pattern):
+    """The list says already which clips meet."""
+    data = ["--data", str(root), "--frames", "2"]
+    saved = tmp_path / "list.json"
+    assert main(["episodes", *data, "--n-way", "2", "--n-episodes", "3", "--out", str(saved)]) == 0
+    command = ["evaluate", "--random-weights", *data, "--episode-list", str(saved), "--out", str(tmp_path / "a.json")]
+    capsys.readouterr()
+    assert main([*command, "--groups", pattern]) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert f"--groups {pattern} is about episodes that are drawn, but {saved} is a saved list" in said
+    assert not (tmp_path / "a.json").exists()
+    assert main(command) == 0

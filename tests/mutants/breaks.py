@@ -146,8 +146,8 @@ BREAKS = (
     Break(
         "OTAM averages clips, not distances",
         "metrics.py",
-        'query: Tensor, aggregation: str = "per_shot", gamma',
-        'query: Tensor, aggregation: str = "prototype", gamma',
+        'def otam_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot"',
+        'def otam_scores(support: Tensor, query: Tensor, aggregation: str = "prototype"',
         "test_metrics.py",
     ),
     Break(

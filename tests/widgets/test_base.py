@@ -27,13 +27,14 @@ def test_a_picture_is_the_figure_in_the_style_of_the_library():
         figure.set_size_inches(2, 1)
         figure.add_subplot().plot([0, 1])
 
+    open_before = plt.get_fignums()
     data = widgets_base.png_bytes([widgets_base.Drawing(line).pixels()] * 2)
     picture = plt.imread(io.BytesIO(data))
     assert picture.shape[:2] == (192, 192)  # two of 2 x 1 inches, one below the other, at 96 dots an inch
     np.testing.assert_array_equal(picture[:96], picture[96:])
     blue = np.array([0x00, 0x72, 0xB2]) / 255
     assert (np.abs(picture[..., :3] - blue).max(axis=-1) < 0.02).any()
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_before
 
 
 def test_a_wide_figure_is_as_wide_as_a_page_and_its_text_is_not_shrunk():
