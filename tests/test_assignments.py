@@ -21,6 +21,7 @@ from traitlets.config import Config, PyFileConfigLoader
 
 COURSE = Path(__file__).parent.parent / "notebooks" / "assignments"
 WRONG = Path(__file__).parent / "wrong_answers"
+LEFT_BY_OTHERS = shutil.ignore_patterns("*.db", "submitted", "autograded", "feedback")  # of earlier tests
 NAMES = sorted(folder.name for folder in (COURSE / "source").iterdir())
 WRONG_ANSWERS = sorted(WRONG.glob("*/*.py"))  # a1/<exercise>__<mistake>.py; the first line says which test sees it
 STUB = "raise NotImplementedError()"
@@ -267,7 +268,7 @@ def guide_command(verb: str) -> list[str]:
 
 def test_the_commands_of_the_guide_lead_from_an_archive_to_feedback(course, tmp_path):
     """Two students of a Moodle course, one archive; one of them fails a hidden test and leaves an exercise out."""
-    folder = Path(shutil.copytree(course, tmp_path / "course", ignore=shutil.ignore_patterns("*.db", "submitted")))
+    folder = Path(shutil.copytree(course, tmp_path / "course", ignore=LEFT_BY_OTHERS))
     wrong = WRONG / "a1" / "leaky_share__mean_of_episodes.py"
     assert wrong.read_text().startswith("# hidden test")
     answers = {
