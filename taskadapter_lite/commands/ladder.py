@@ -126,7 +126,8 @@ def run_tasks(args: argparse.Namespace) -> int:
         chosen = [rung for rung in TASK_RUNGS if not args.only or wanted(rung.name, args.only, TASK_RUNGS)]
         run_which_attribute(budget, args.seeds, args.out, chosen)
     results = list(load_which_attribute(args.out))
-    print(markdown_table(which_attribute_table(results)))
+    table = which_attribute_table(results)
+    print(markdown_table(table.assign(mix=table["mix"].map("{:g}".format))))  # 0.25 is not 0.2
     if args.figures is not None:
         draw_rows([r for r in results if r.metadata["mix"] == 1], args.figures / "which_attribute.png")
         if len({r.metadata["mix"] for r in results}) > 1:
