@@ -314,7 +314,9 @@ def test_the_commands_of_the_guide_lead_from_an_archive_to_feedback(course, tmp_
 @pytest.mark.skipif(not (COURSE.parents[1] / ".git").exists() or shutil.which("make") is None, reason="no checkout")
 def test_the_archive_for_students_holds_no_solution(tmp_path):
     root = COURSE.parents[1]
-    done = subprocess.run(["make", "-n", "students"], cwd=root, capture_output=True, text=True, check=True)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # of an outer make
+    make = ["make", "-n", "--no-print-directory", "students"]
+    done = subprocess.run(make, cwd=root, env=alone, capture_output=True, text=True, check=True)
     command = done.stdout.replace("runs/students.zip", str(tmp_path / "students.zip"))
     subprocess.run(command, shell=True, cwd=root, check=True)
     names = zipfile.ZipFile(tmp_path / "students.zip").namelist()
