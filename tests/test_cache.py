@@ -77,3 +77,21 @@ def test_models_of_other_frames_have_other_keys():
     cache.check_fits(tiny_model(), clips)
     with pytest.raises(ValueError, match="tokens of another frozen model"):
         cache.check_fits(tiny_model(T=2), clips)
+
+
+def test_a_row_that_could_not_be_computed_is_not_known(monkeypatch):
+    model, clips = tiny_model(), ColouredClips(clips_per_class=2)
+    cache, own, tries = PrefixCache(model, clips), model.below, []
+
+    def below_that_fails_once(pixels: torch.Tensor) -> torch.Tensor:
+        tries.append(len(pixels))
+        if len(tries) == 1:
+            raise KeyboardInterrupt
+        return own(pixels)
+
+    monkeypatch.setattr(model, "below", below_that_fails_once)
+    known = cache.known
+    with pytest.raises(KeyboardInterrupt):
+        cache.tokens([2, 3])
+    assert cache.known == known
+    assert torch.equal(cache.tokens([2, 3]), model.prefix(clips.read_batch([2, 3])))
