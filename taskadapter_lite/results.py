@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -133,6 +133,17 @@ class RunResult:
             return cls(**data)
         except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a saved result ({error!r})") from error
+
+
+def saved_results(folder: Path, names: Iterable[str] | None = None) -> Iterator[RunResult]:
+    """The results of a folder, in the order of their files' names, or of `names` where these are given.
+
+    Args:
+        folder: holds one file a result.
+        names: of results; those of other names are left out.
+    """
+    found = [RunResult.load(file) for file in sorted(folder.glob("*.json"))]
+    yield from found if names is None else (result for name in names for result in found if result.name == name)
 
 
 def comparison_table(results: Sequence[RunResult], baseline: str | None = None) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from taskadapter_lite.data.datasets import SpriteClips
 from taskadapter_lite.episodes import EpisodeSampler
 from taskadapter_lite.metrics import otam_scores
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult
+from taskadapter_lite.results import RunResult, saved_results
 from taskadapter_lite.studies.ladder import AIM, file_name
 from taskadapter_lite.studies.sim_to_real import RATE, TEMPERATURES, TRAINING_SPEC, T
 from taskadapter_lite.training.loop import TrainConfig, train
@@ -90,7 +90,7 @@ def look_at_start(model: TaskAdapterViT, clips: SpriteClips) -> dict[str, float]
 
 def load_embedding_start(out: Path) -> Iterator[RunResult]:
     """All results of a folder."""
-    yield from (RunResult.load(file) for file in sorted(out.glob("*.json")))
+    return saved_results(out)
 
 
 def embedding_start_table(results: Sequence[RunResult]) -> pd.DataFrame:

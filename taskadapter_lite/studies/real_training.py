@@ -19,7 +19,7 @@ from taskadapter_lite.data.labelled import FileClips
 from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult, comparison_table
+from taskadapter_lite.results import RunResult, comparison_table, saved_results
 from taskadapter_lite.studies.ladder import AIM, TUNED_RATE, file_name
 from taskadapter_lite.studies.sim_to_real import (
     EPISODE_SEED,
@@ -208,9 +208,7 @@ def evaluate_part(
 
 def load_real_training(out: Path) -> Iterator[RunResult]:
     """All results of a folder, in the order of the rows."""
-    found = [RunResult.load(file) for file in sorted(out.glob("*.json"))]
-    for rung in RUNGS:
-        yield from (result for result in found if result.name == rung.name)
+    return saved_results(out, [rung.name for rung in RUNGS])
 
 
 def real_training_table(results: Sequence[RunResult], name: str, part: str) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from taskadapter_lite.data.labelled import FileClips, LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult, accuracy_interval, clip_interval
+from taskadapter_lite.results import RunResult, accuracy_interval, clip_interval, saved_results
 from taskadapter_lite.studies.ladder import file_name
 
 T, SIZE, N_PIECES = 8, 112, 4
@@ -102,7 +102,7 @@ def open_videos(root: Path) -> ClipFolder:
 
 def load_same_source(out: Path) -> Iterator[RunResult]:
     """All results of a folder."""
-    yield from (RunResult.load(file) for file in sorted(out.glob("*.json")))
+    return saved_results(out)
 
 
 def same_source_table(results: Sequence[RunResult]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from taskadapter_lite.data.labelled import FileClips, LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult, comparison_table
+from taskadapter_lite.results import RunResult, comparison_table, saved_results
 from taskadapter_lite.studies.ladder import AIM, ALL, file_name
 from taskadapter_lite.training.checkpoints import load_checkpoint
 from taskadapter_lite.training.loop import TrainConfig, train
@@ -258,9 +258,7 @@ def _file(out: Path, rung: Rung, name: str, seed: int) -> Path:
 
 def load_sim_to_real(out: Path) -> Iterator[RunResult]:
     """All results of a folder, in the order of the rows."""
-    found = [RunResult.load(file) for file in sorted(out.glob("*.json"))]
-    for rung in RUNGS:
-        yield from (result for result in found if result.name == rung.name)
+    return saved_results(out, [rung.name for rung in RUNGS])
 
 
 def sim_to_real_table(results: Sequence[RunResult], name: str) -> pd.DataFrame:

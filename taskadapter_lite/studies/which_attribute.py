@@ -23,7 +23,7 @@ from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.metrics import METRICS, Scorer
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult, accuracy_interval
+from taskadapter_lite.results import RunResult, accuracy_interval, saved_results
 from taskadapter_lite.studies.attribute_controls import (
     ALONE,
     AS_TRAINED,
@@ -321,9 +321,7 @@ def result_file(out: Path, rung: TaskRung, budget: TaskBudget, values: str, cont
 
 def load_which_attribute(out: Path) -> Iterator[RunResult]:
     """All results of a folder, in the order of the rows."""
-    found = [RunResult.load(file) for file in sorted(out.glob("*.json"))]
-    for rung in RUNGS:
-        yield from (result for result in found if result.metadata["rung"] == rung.name)
+    return saved_results(out, [rung.name for rung in RUNGS])
 
 
 def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
