@@ -35,7 +35,7 @@ EPISODE_SEED = 77  # of every test list
 RATE = 1e-3  # of all rungs, from a first trial with one seed; not tuned
 REAL = ("ssv2_toy", "signs")  # folders below --real
 VALIDATION = "sprites, validation classes"
-TEMPERATURES = {"otam": 2.0, "cosine": 16.0}  # OTAM sums 16 frame distances
+TEMPERATURES = {"otam": 2.0, "otam_minus_mean": 2.0, "cosine": 16.0}  # OTAM sums 16 frame distances
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ RUNGS = (
     Rung("+ time, OTAM", AIM),
     Rung("+ task, inductive, OTAM", ALL),
     Rung("Space + joint (order-blind), OTAM", ORDER_BLIND, stage=2),
+    Rung("+ time, OTAM minus clip mean", AIM, "otam_minus_mean", stage=2, group="what frames add"),
+    Rung("+ task, inductive, OTAM minus clip mean", ALL, "otam_minus_mean", stage=3, group="what frames add"),
     Rung("Frozen, cosine", (), "cosine"),
     Rung("+ time, cosine", AIM, "cosine", stage=3),
     Rung("+ task, inductive, cosine", ALL, "cosine", stage=3),
