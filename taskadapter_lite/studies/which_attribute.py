@@ -245,6 +245,7 @@ def _train(
         episodes_per_step=budget.episodes_per_step,
         learning_rate=budget.learning_rate,
         metric=rung.metric,
+        temperature=16 / budget.frames if rung.metric == "otam" else 16.0,  # OTAM sums two distances a frame
         warmup_steps=min(50, budget.n_steps),
         views=1,
         auxiliary_weight=0.0,  # a class of these episodes exists in its episode alone
