@@ -3,13 +3,17 @@
 The list of these paths is in CONTRIBUTING.md.
 """
 
+import argparse
+
 import pytest
 import torch
 from tiny_run import ColouredClips, tiny_config, tiny_episodes, tiny_model
 
 from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.commands._options import chosen_device
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.results import environment, peak_memory
+from taskadapter_lite.sprites.render import ACTIONS, render_clips
 from taskadapter_lite.training.estimate import estimate_run
 from taskadapter_lite.training.loop import train
 
@@ -79,3 +83,16 @@ def test_an_estimate_waits_for_the_device_and_counts_its_memory():
     assert estimate.memory > 0
     assert peak_memory(DEVICE) > 0
     assert DEVICE in environment(DEVICE)["device"]
+
+
+def test_clips_rendered_on_the_device_are_nearly_those_of_the_cpu():
+    actions = list(ACTIONS)[:8]
+    on_host, on_device = (render_clips(actions, range(8), n_frames=4, device=place) for place in ("cpu", DEVICE))
+    assert on_device.device.type == DEVICE
+    apart = (on_host.int() - on_device.cpu().int()).abs()
+    assert (apart > 2).float().mean() < 0.01  # a pixel at an edge may fall on the other side
+
+
+def test_a_verb_without_a_device_takes_the_first_cuda_device():
+    assert chosen_device(argparse.Namespace(device=None)).type == DEVICE
+    assert chosen_device(argparse.Namespace(device="cpu")).type == "cpu"

@@ -169,3 +169,16 @@ def test_every_break_still_finds_what_it_replaces():
     for found in runpy.run_path(str(ROOT / "tests" / "mutants" / "breaks.py"))["BREAKS"]:
         assert (PACKAGE / found.file).read_text(encoding="utf-8").count(found.old) == 1, found.what
         assert all((ROOT / "tests" / name).is_file() for name in found.tests.split()), found.what
+
+
+def test_each_module_that_differs_on_a_cuda_device_is_in_the_list():
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## What differs on a CUDA device")[1]
+    section = section.split("\n## ")[0]
+    differs = re.compile(r"""["']cuda["']|torch\.cuda|pin_memory|autocast\(|torch\.compile\(""")
+    found = [str(path.relative_to(PACKAGE)) for path in MODULES if differs.search(path.read_text(encoding="utf-8"))]
+    assert {"cache.py", "studies/speed.py"} < set(found)
+    assert not [name for name in found if f"`{name}`" not in section]
+    tests = re.findall(r"`(test_\w+)\.\.\.", section)
+    assert len(tests) >= 7
+    covered = (ROOT / "tests" / "test_cuda.py").read_text(encoding="utf-8")
+    assert not [test for test in tests if f"def {test}" not in covered]
