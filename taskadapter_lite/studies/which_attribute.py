@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from taskadapter_lite.backbone import load_backbone
-from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.cache import PrefixCache, prefix_key
 from taskadapter_lite.data.which_attribute import AttributeClips, AttributeEpisodes
 from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
@@ -39,7 +40,7 @@ from taskadapter_lite.studies.attribute_controls import (
     with_accuracies,
     without_task_attention,
 )
-from taskadapter_lite.studies.ladder import file_name
+from taskadapter_lite.studies.ladder import TUNED_RATE, file_name
 from taskadapter_lite.training.checkpoints import load_checkpoint, without_prefix
 from taskadapter_lite.training.config import TrainConfig
 from taskadapter_lite.training.loop import train
@@ -54,17 +55,21 @@ PARTS = {"unseen values": ("test", 1_000_001), "seen values": ("train", 1_000_00
 
 @dataclass(frozen=True)
 class TaskRung:
-    """One row: the axes that are adapted beside time, who attends to whom, the head, whether anything is trained."""
+    """One row: the axes that are adapted beside time, who attends to whom, the head, what is trained.
+
+    A row whose `trainable` is "all" trains every weight of the backbone, at a learning rate of its own.
+    """
 
     name: str
     axes: tuple[str, ...]
     scope: str = "inductive"
     metric: str = "cosine"
+    trainable: str = "adapters"
 
     @property
     def trained(self) -> bool:
         """False for a frozen backbone with a head that has no parameters."""
-        return bool(self.axes)
+        return bool(self.axes) or self.trainable == "all"
 
 
 _ORDER_BLIND, _TASK = ("space", "joint"), ("space", "task", "joint")
@@ -72,6 +77,7 @@ RUNGS = (
     TaskRung("Frozen", ()),
     TaskRung("Frozen, centred", (), metric="centred"),
     TaskRung("Frozen, ridge", (), metric="ridge"),
+    TaskRung("Full fine-tuning", (), trainable="all"),
     TaskRung("Space + joint", _ORDER_BLIND),
     TaskRung("Space + joint, centred", _ORDER_BLIND, metric="centred"),
     TaskRung("Space + joint, ridge", _ORDER_BLIND, metric="ridge"),
@@ -92,7 +98,7 @@ class TaskBudget:
     Attributes:
         n_steps: optimiser steps, of `episodes_per_step` episodes each.
         episodes_per_step: episodes whose losses are averaged.
-        learning_rate: of all rows.
+        learning_rate: of all rows but full fine-tuning, which has `TUNED_RATE`.
         n_test: episodes of each test.
         mix: share of episodes whose rule is drawn evenly, in training and at test; the others have the first rule.
         frames: frames a clip; above 1 every trained row attends over time as well, and all actions occur.
@@ -125,7 +131,7 @@ class Pool:
 
     frames: int
     folder: Path
-    caches: dict[tuple[str, int], PrefixCache] = field(default_factory=dict)
+    caches: dict[tuple[str, str], PrefixCache] = field(default_factory=dict)
 
     def clips(self, part: str) -> AttributeClips:
         """The "train", "val" or "test" clips: of one frame from eight actions, of more from all."""
@@ -133,7 +139,7 @@ class Pool:
 
     def tokens(self, part: str, model: TaskAdapterViT) -> PrefixCache:
         """Their tokens for models as deep as this one."""
-        key = (part, model.depth)
+        key = (part, prefix_key(model))
         if key not in self.caches:
             clips = self.clips(part)
             views = 1 if part == "train" else None
@@ -243,7 +249,8 @@ def _train(
     config = TrainConfig.recommended(
         n_steps=budget.n_steps,
         episodes_per_step=budget.episodes_per_step,
-        learning_rate=budget.learning_rate,
+        learning_rate=TUNED_RATE if rung.trainable == "all" else budget.learning_rate,
+        trainable=rung.trainable,
         metric=rung.metric,
         temperature=16 / budget.frames if rung.metric == "otam" else 16.0,  # OTAM sums two distances a frame
         warmup_steps=min(50, budget.n_steps),
@@ -329,8 +336,9 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
     """A row for each model, setting, values and control, in percent.
 
     Columns: `accuracy`: mean over seeds; `interval`: half width of its 95% interval over the draw of episodes, each
-    the mean over seeds; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed. Queries of a
-    task that are asked alone count as one episode, since they share their support.
+    the mean over seeds; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed; `by rule`: the
+    accuracy in the tasks of each rule. Queries of a task that are asked alone count as one episode, since they share
+    their support.
     """
     keys = list(dict.fromkeys(_row_key(result) for result in results))
     rows = []
@@ -338,11 +346,34 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
         same = [result for result in results if _row_key(result) == key]
         tasks = [task_accuracies(result, SPEC.n_way * SPEC.n_query) for result in same]
         means = [100 * fmean(result.accuracies) for result in same]
-        half = accuracy_interval([fmean(task) for task in zip(*tasks, strict=True)])[1]
-        rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0])))
+        over_seeds = [fmean(task) for task in zip(*tasks, strict=True)]
+        half = accuracy_interval(over_seeds)[1]
+        by_rule = accuracies_by_rule(list(zip(rules_of_tasks(same[0]), over_seeds, strict=True)))
+        words = ", ".join(f"{rule} {accuracy:.1f}" for rule, accuracy in by_rule.items())
+        rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0]), words))
     columns = ["model", "mix", "frames", "rules", "values", "control"]
-    columns += ["accuracy", "interval", "lowest", "highest", "seeds", "episodes"]
+    columns += ["accuracy", "interval", "lowest", "highest", "seeds", "episodes", "by rule"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def rules_of_tasks(result: RunResult) -> list[str]:
+    """The attribute that counts in each task of a result."""
+    about, n_queries = result.metadata, SPEC.n_way * SPEC.n_query
+    rules = tuple(about.get("rules", RULES))
+    n_tasks = len(task_accuracies(result, n_queries))
+    return _rules(n_tasks, about["values"], about.get("frames", 1), rules, about["mix"])
+
+
+@lru_cache(maxsize=64)
+def _rules(n_tasks: int, values: str, frames: int, rules: tuple[str, ...], mix: float) -> list[str]:
+    part, seed = PARTS[values]
+    episodes = AttributeEpisodes(Pool(frames, Path()).clips(part), SPEC, n_tasks, seed, rules, mix)
+    return [episodes.rule_of(i) for i in range(n_tasks)]
+
+
+def accuracies_by_rule(tasks: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Rule -> mean accuracy of its tasks, of pairs of a task's rule and its accuracy; rules in alphabetic order."""
+    return {rule: fmean(a for found, a in tasks if found == rule) for rule in sorted({rule for rule, _ in tasks})}
 
 
 def _row_key(result: RunResult) -> tuple[str, float, int, str, str, str]:

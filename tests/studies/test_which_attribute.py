@@ -5,12 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+from taskadapter_lite.data.which_attribute import AttributeEpisodes
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies import which_attribute
 from taskadapter_lite.studies.attribute_controls import CONTROLS
+from taskadapter_lite.studies.ladder import TUNED_RATE
 from taskadapter_lite.studies.which_attribute import (
+    PARTS,
     RATES,
+    RULES,
     RUNGS,
+    SPEC,
     Pool,
     TaskBudget,
     load_which_attribute,
@@ -125,3 +130,54 @@ def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path
         stills.temporal.zero_()
         one, four = stills(clip, 5), video(clip.expand(-1, 4, -1, -1, -1), 5)
     torch.testing.assert_close(four, one.expand(-1, 4, -1), rtol=1e-4, atol=1e-4)
+
+
+def test_every_weight_of_the_backbone_is_trained_and_comes_back(tmp_path, no_training):
+    rung, pool = BY_NAME["Full fine-tuning"], Pool(1, tmp_path)
+    frozen = new_model(rung, SMALL).backbone.state_dict()
+    tuned, _, about = trained_rung(rung, SMALL, 0, pool, tmp_path, False)
+    changed = [name for name, value in tuned.backbone.state_dict().items() if not torch.equal(value, frozen[name])]
+    assert {name.split(".")[1] for name in changed if name.startswith("blocks")} == set("012345")
+    assert about["training"]["training"]["learning_rate"] == TUNED_RATE
+    no_training()
+    again, _, _ = trained_rung(rung, SMALL, 0, pool, tmp_path, False)
+    for name, value in tuned.backbone.state_dict().items():
+        assert torch.equal(again.backbone.state_dict()[name], value), name
+    few = pool.clips("test")
+    tokens = {
+        name: pool.tokens("test", model) for name, model in (("tuned", again), ("frozen", new_model(rung, SMALL)))
+    }
+    assert all(cache.clips.fingerprint == few.fingerprint for cache in tokens.values())
+    assert tokens["tuned"] is not tokens["frozen"]  # both of depth 0, of other weights
+
+
+def test_a_sum_over_frames_starts_from_a_lower_temperature(tmp_path, monkeypatch):
+    configs = {}
+
+    def note(model, clips, episodes, config, **given):
+        configs[given["name"]] = config
+        raise InterruptedError
+
+    monkeypatch.setattr(which_attribute, "train", note)
+    for name in ("+ task, inductive", "+ task, inductive, OTAM"):
+        with pytest.raises(InterruptedError):
+            trained_rung(BY_NAME[name], replace(SMALL, frames=4), 0, Pool(4, tmp_path), tmp_path, False)
+    assert [config.temperature for config in configs.values()] == [16.0, 4.0]
+
+
+def test_accuracies_by_rule_are_those_of_the_tasks_with_that_rule(tmp_path):
+    budget = replace(SMALL, n_test=20)
+    run_which_attribute(budget, [0], tmp_path, [BY_NAME["Frozen"]], progress=False)
+    result = next(r for r in load_which_attribute(tmp_path) if r.metadata["values"] == "unseen values")
+    clips, (_, seed) = Pool(1, tmp_path).clips("test"), PARTS["unseen values"]
+    tasks = AttributeEpisodes(clips, SPEC, 20, seed, RULES, 1.0)
+    by_hand = {rule: [] for rule in ("colour", "form")}
+    for episode, accuracy in zip(tasks, result.accuracies, strict=True):
+        n_hues = len(clips.values[episode.support, 1].unique())
+        by_hand["colour" if n_hues == 5 else "form"].append(100 * accuracy)
+    words = ", ".join(f"{rule} {sum(found) / len(found):.1f}" for rule, found in by_hand.items())
+    table = which_attribute_table([result])
+    assert table["by rule"].item() == words
+    alone = replace(result, accuracies=[a for a in result.accuracies for _ in range(5)])
+    alone.metadata = result.metadata | {"control": "one query alone"}
+    assert which_attribute_table([alone])["by rule"].item() == words
