@@ -24,7 +24,7 @@ WRONG = Path(__file__).parent / "wrong_answers"
 LEFT_BY_OTHERS = shutil.ignore_patterns("*.db", "submitted", "autograded", "feedback")  # of earlier tests
 NAMES = sorted(folder.name for folder in (COURSE / "source").iterdir())
 WRONG_ANSWERS = sorted(WRONG.glob("*/*.py"))  # a1/<exercise>__<mistake>.py; the first line says which test sees it
-STUB = "raise NotImplementedError()"
+STUB = 'raise NotImplementedError("not written yet: the task above this cell says what it returns")'
 
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")  # nbgrader's own, from its data base
 

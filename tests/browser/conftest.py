@@ -184,6 +184,13 @@ class Notebook:
             }"""
         )
 
+    def failed(self) -> list[int]:
+        """Which of the code cells, counted from 0, show an error."""
+        return self.page.evaluate(
+            """() => [...window.panel.content.model.cells].filter(cell => cell.type === 'code').flatMap((cell, i) =>
+                cell.outputs.toJSON().some(output => output.output_type === 'error') ? [i] : [])"""
+        )
+
     def cell(self, number: int):
         """The n-th code cell with its output."""
         return self.page.locator(".jp-CodeCell").nth(number)
