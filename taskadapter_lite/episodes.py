@@ -178,6 +178,11 @@ class EpisodeSampler(EpisodeList):
                     f"support and {spec.clips_needed - spec.k_shot} query clips that share no group can't be drawn"
                 )
 
+    @classmethod
+    def of(cls, clips: Any, spec: EpisodeSpec, n_episodes: int, seed: int) -> EpisodeSampler:
+        """Draws from labelled clips, by their labels, class names and groups."""
+        return cls(clips.labels, spec, n_episodes, seed, clips.class_names, clips.groups)
+
     def draw_classes(self, rng: np.random.Generator) -> np.ndarray:
         """(n_way,) classes of one episode, drawn evenly and without repetition."""
         return rng.permutation(self.class_ids)[: self.spec.n_way]

@@ -16,8 +16,19 @@ import taskadapter_lite
 VERBS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
 
 
+class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Ends each option's help with its default, unless there is none or the help explains it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        none = action.default is None or action.default is False or action.default == []
+        return action.help if none or "default:" in (action.help or "") else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where the help is."""
+    """Says what is wrong in one line, and where the help is; helps name the defaults."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(formatter_class=_Defaults, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")

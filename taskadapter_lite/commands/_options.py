@@ -1,4 +1,4 @@
-"""Options that several verbs share -> clips, backbone, device, size of an episode."""
+"""Options that several verbs share -> clips, episodes, backbone or saved adapters, device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from taskadapter_lite.backbone import BUNDLED, load_backbone
-from taskadapter_lite.data.datasets import LabelledClips, SpriteClips, bundled_clips, open_dataset
+from taskadapter_lite.data.datasets import SpriteClips, bundled_clips, open_dataset
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.data.public import published_datasets
-from taskadapter_lite.episodes import EpisodeSpec
+from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
+from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.sprites.render import LEVELS
+from taskadapter_lite.training.checkpoints import image_side, load_model, read_checkpoint
 
 PARTS = ("train", "val", "test")
 FRAMES = 8  # of a clip, where neither the caller nor a file says otherwise
@@ -32,7 +35,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, random_views: bool = Tru
         "--data",
         default="bundled",
         metavar="bundled|sprites|ROOT",
-        help="the sample that comes with the library, rendered sprites, or the folder of a data set (default: bundled)",
+        help="the sample that comes with the library, rendered sprites, or the folder of a data set",
     )
     data.add_argument("--dataset", default="folder", choices=[*published_datasets(), "folder"], help="what ROOT holds")
     data.add_argument("--list", type=Path, nargs="+", default=[], help="list files of ROOT, one a part")
@@ -49,13 +52,10 @@ def add_data_arguments(parser: argparse.ArgumentParser, random_views: bool = Tru
         help="a regular expression whose one group names in each path what the clip was cut from, such as a signer: "
         "support and query of a class never share it; none: they may (default: known for ucf101 and hmdb51, else none)",
     )
-    data.add_argument(
-        "--clips-per-class", type=int, default=CLIPS_PER_CLASS, help="of rendered sprites (default: %(default)s)"
-    )
-    data.add_argument("--level", default="plain", choices=LEVELS, help="of rendered sprites (default: %(default)s)")
-    data.add_argument(
-        "--backbone", help=f"timm name or the bundled model (default: that of saved adapters, else {BUNDLED})"
-    )
+    data.add_argument("--clips-per-class", type=int, default=CLIPS_PER_CLASS, help="of rendered sprites")
+    data.add_argument("--level", default="plain", choices=LEVELS, help="of rendered sprites")
+    text = f"timm name or the bundled model (default: that of saved adapters, else {BUNDLED})"
+    data.add_argument("--backbone", help=text)
     data.add_argument("--backbone-depth", type=int, metavar="N", help="its first N blocks alone (default: all)")
     data.add_argument("--weights", type=Path, help=".safetensors file with the weights of --backbone")
     data.add_argument("--random-weights", action="store_true", help="an untrained backbone, to try a command")
@@ -79,6 +79,23 @@ def open_backbone(args: argparse.Namespace) -> VisionTransformer:
     if args.size and args.size != frame_side(backbone):
         raise ValueError(f"--size is {args.size}, but {name} takes frames of {frame_side(backbone)} pixels")
     return backbone
+
+
+def open_adapters(args: argparse.Namespace) -> TaskAdapterViT:
+    """The adapters of the file in the backbone that they were trained on, or the one that the options name."""
+    stored = image_side(read_checkpoint(args.adapters)[1])
+    if None not in (args.size, stored) and args.size != stored:
+        raise ValueError(f"--size is {args.size}, but {args.adapters} was trained on frames of {stored} pixels")
+    named = (args.weights, args.backbone, args.backbone_depth)
+    own_backbone = args.random_weights or any(value is not None for value in named)
+    if own_backbone and args.backbone not in (None, BUNDLED):
+        args.size = args.size or stored
+    model = load_model(args.adapters, open_backbone(args) if own_backbone else None)
+    for option, own in (("size", frame_side(model.backbone)), ("frames", model.T)):
+        if getattr(args, option) not in (None, own):
+            raise ValueError(f"--{option} is {getattr(args, option)}, but {args.adapters} was trained with {own}")
+    args.frames = model.T
+    return model
 
 
 def frame_side(backbone: VisionTransformer) -> int:
@@ -107,6 +124,7 @@ def open_clips(args: argparse.Namespace, part: str, size: int) -> LabelledClips:
 
 
 # data -> option -> the value that stays where it says nothing; another one is refused
+_OF_SPRITES: dict[str, Any] = {"clips_per_class": CLIPS_PER_CLASS, "level": "plain"}
 _OF_FILES: dict[str, Any] = {
     "dataset": "folder",
     "list": [],
@@ -114,17 +132,14 @@ _OF_FILES: dict[str, Any] = {
     "flip": None,
     "on_error": "raise",
     "groups": None,
+    "allow_outside": False,
 }
-_UNUSED: dict[str, dict[str, Any]] = {
-    "bundled": {**_OF_FILES, "allow_outside": False, "clips_per_class": CLIPS_PER_CLASS, "level": "plain"},
-    "sprites": {**_OF_FILES, "allow_outside": False},
-    "ROOT": {"clips_per_class": CLIPS_PER_CLASS, "level": "plain"},
-}
+_UNUSED = {"bundled": _OF_FILES | _OF_SPRITES, "sprites": _OF_FILES}
 
 
 def _refuse_unused(args: argparse.Namespace) -> None:
     names_recipe = getattr(args, "recipe", None) == "published"  # then --dataset says whose
-    for name, value in _UNUSED.get(args.data, _UNUSED["ROOT"]).items():
+    for name, value in _UNUSED.get(args.data, _OF_SPRITES).items():
         if getattr(args, name, value) != value and not (name == "dataset" and names_recipe):
             raise ValueError(f"--{name.replace('_', '-')} says nothing about --data {args.data}: leave it out")
     if args.split_file is not None and (args.list or args.dataset != "folder"):
@@ -133,22 +148,21 @@ def _refuse_unused(args: argparse.Namespace) -> None:
 
 def add_part_argument(parser: argparse.ArgumentParser) -> None:
     """Which part of a data set's classes."""
-    parser.add_argument("--part", choices=PARTS, default="test", help="of the data (default: %(default)s)")
+    parser.add_argument("--part", choices=PARTS, default="test", help="of the data")
 
 
 def add_episode_arguments(parser: argparse._ArgumentGroup, n_query: int | None, seed: int, shown: str = "") -> None:
     """The size of an episode and the seed of its draw; `shown` explains another default."""
     parser.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: 5)")
     parser.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: 1)")
-    parser.add_argument(
-        "--n-query", type=int, default=n_query, help=f"query clips a class (default: {shown or n_query})"
-    )
+    text = f"query clips a class (default: {shown or n_query})"
+    parser.add_argument("--n-query", type=int, default=n_query, help=text)
     parser.add_argument("--episode-seed", type=int, default=seed, help=f"seed of the episodes (default: {seed})")
 
 
-def episode_spec(args: argparse.Namespace) -> EpisodeSpec:
-    """The size of an episode, from --n-way, --k-shot and --n-query."""
-    return EpisodeSpec(args.n_way, args.k_shot, args.n_query)
+def draw_episodes(args: argparse.Namespace, clips: LabelledClips, n_episodes: int, seed: int) -> EpisodeSampler:
+    """Episodes of the size of --n-way, --k-shot and --n-query."""
+    return EpisodeSampler.of(clips, EpisodeSpec(args.n_way, args.k_shot, args.n_query), n_episodes, seed)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

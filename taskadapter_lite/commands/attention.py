@@ -9,21 +9,14 @@ import matplotlib.pyplot as plt
 import torch
 
 from taskadapter_lite import figures
-from taskadapter_lite.commands._options import (
-    add_data_arguments,
-    add_device_argument,
-    add_part_argument,
-    chosen_device,
-    frame_side,
-    open_clips,
-)
-from taskadapter_lite.commands.evaluate import load_adapters
+from taskadapter_lite.commands import _options as options
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec, load_episodes
+from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec
 from taskadapter_lite.files import data_dir
 from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Prediction, predict
+from taskadapter_lite.studies.ladder import saved_episodes
 
 HELP = "draw what a query video attends to in the support videos"
 N_EPISODES, SEED = 100, 0  # of the list drawn from a data set of one's own
@@ -33,27 +26,21 @@ TRIED = 20  # the first so many are looked through for one that the model gets r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `attention`."""
     parser.add_argument("adapters", nargs="?", type=Path, help="file of adapters (default: the bundled ones)")
-    parser.add_argument(
-        "--episode",
-        type=int,
-        help="of the saved 1-shot test list, or of 100 drawn from --data (default: the first one got right)",
-    )
+    text = "of the saved 1-shot test list, or of 100 drawn from --data (default: the first one got right)"
+    parser.add_argument("--episode", type=int, help=text)
     parser.add_argument("--block", type=int, help="counted from 0 in the backbone (default: the last but one)")
-    parser.add_argument("--n-way", type=int, default=5, help="classes of an episode from --data (default: 5)")
-    add_device_argument(parser)
-    add_data_arguments(parser, random_views=False)
-    add_part_argument(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/cross_video_attention.png"), help="(default: %(default)s)"
-    )
+    parser.add_argument("--n-way", type=int, default=5, help="classes of an episode from --data")
+    options.add_device_argument(parser)
+    options.add_data_arguments(parser, random_views=False)
+    options.add_part_argument(parser)
+    parser.add_argument("--out", type=Path, default=Path("runs/cross_video_attention.png"), help="the picture")
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
     args.adapters = args.adapters or data_dir() / "task_adapter.safetensors"
-    model = load_adapters(args).to(chosen_device(args))
-    args.frames = model.T
-    clips = open_clips(args, args.part, frame_side(model.backbone))
+    model = options.open_adapters(args).to(options.chosen_device(args))
+    clips = options.open_clips(args, args.part, options.frame_side(model.backbone))
     episodes = open_episodes(args, clips)
     if args.episode is not None and not 0 <= args.episode < len(episodes):
         raise ValueError(f"--episode is {args.episode}, but the list holds episodes 0 to {len(episodes) - 1}")
@@ -68,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
 def open_episodes(args: argparse.Namespace, clips: LabelledClips) -> list[Episode]:
     """The saved list of the bundled test clips, or one drawn from other clips."""
     if args.data == "bundled" and args.part == "test" and args.n_way == 5:
-        return load_episodes(data_dir() / "episodes" / "test_5way_1shot.json", clips)
+        return saved_episodes(1, clips)
     spec = EpisodeSpec(args.n_way, k_shot=1, n_query=1)
-    return list(EpisodeSampler(clips.labels, spec, N_EPISODES, SEED, clips.class_names, clips.groups))
+    return list(EpisodeSampler.of(clips, spec, N_EPISODES, SEED))
 
 
 def first_right(model: TaskAdapterViT, clips: LabelledClips, episodes: list[Episode]) -> Episode:

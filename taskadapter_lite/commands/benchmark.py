@@ -23,19 +23,15 @@ HELP = "time the published way of running Task-Adapter against ours, switch by s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `benchmark`."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/benchmark"), help="folder to write (default: %(default)s)"
-    )
-    parser.add_argument("--backbone", default="something_sprites", help="timm name (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=64, help="frame side in pixels (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="folder to write")
+    parser.add_argument("--backbone", default="something_sprites", help="timm name")
+    parser.add_argument("--size", type=int, default=64, help="frame side in pixels")
     parser.add_argument("--depth", type=int, nargs="+", default=[3], help="adapted blocks (default: 3)")
     parser.add_argument("--k-shot", type=int, nargs="+", default=[1], help="(default: 1)")
-    parser.add_argument("--n-way", type=int, default=5, help="classes of an episode (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=8, help="T, frames a clip (default: %(default)s)")
-    parser.add_argument(
-        "--episodes-per-step", type=int, default=4, help="of the last switches; 1: leave out (default: %(default)s)"
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="rounds after a warm-up (default: %(default)s)")
+    parser.add_argument("--n-way", type=int, default=5, help="classes of an episode")
+    parser.add_argument("--frames", type=int, default=8, help="T, frames a clip")
+    parser.add_argument("--episodes-per-step", type=int, default=4, help="of the last switches; 1: leave out")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds after a warm-up")
     parser.add_argument("--no-bf16", action="store_true", help="leave bf16 out (slow on CPUs without its instructions)")
     parser.add_argument("--compile", action="store_true", help="add torch.compile (minutes of compiling)")
     parser.add_argument(

@@ -5,14 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taskadapter_lite.commands._options import (
-    add_data_arguments,
-    add_episode_arguments,
-    add_part_argument,
-    episode_spec,
-    open_clips,
-)
-from taskadapter_lite.episodes import EpisodeSampler, save_episodes
+from taskadapter_lite.commands import _options as options
+from taskadapter_lite.episodes import save_episodes
 
 HELP = "draw a fixed list of episodes and save it"
 
@@ -20,19 +14,17 @@ HELP = "draw a fixed list of episodes and save it"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `episodes`."""
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    add_data_arguments(parser, random_views=False)
-    add_part_argument(parser)
+    options.add_data_arguments(parser, random_views=False)
+    options.add_part_argument(parser)
     episodes = parser.add_argument_group("episodes")
-    add_episode_arguments(episodes, n_query=1, seed=2024)
-    episodes.add_argument("--n-episodes", type=int, default=2000, help="how many (default: %(default)s)")
+    options.add_episode_arguments(episodes, n_query=1, seed=2024)
+    episodes.add_argument("--n-episodes", type=int, default=2000, help="how many")
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
-    clips = open_clips(args, args.part, args.size or 64)
-    episodes = EpisodeSampler(
-        clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names, clips.groups
-    )
+    clips = options.open_clips(args, args.part, args.size or 64)
+    episodes = options.draw_episodes(args, clips, args.n_episodes, args.episode_seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     digest = save_episodes(args.out, episodes, clips)
     print(f"{len(episodes):,} episodes of {len(clips.class_names)} {args.part} classes in {args.out}, hash {digest}")

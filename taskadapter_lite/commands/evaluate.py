@@ -9,35 +9,16 @@ from pathlib import Path
 import torch
 
 from taskadapter_lite.adapters import SCOPES
-from taskadapter_lite.backbone import BUNDLED
-from taskadapter_lite.commands._options import (
-    FRAMES,
-    add_data_arguments,
-    add_device_argument,
-    add_episode_arguments,
-    add_part_argument,
-    chosen_device,
-    episode_spec,
-    frame_side,
-    open_backbone,
-    open_clips,
-)
+from taskadapter_lite.commands import _options as options
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.episodes import (
-    Episode,
-    Episodes,
-    EpisodeSampler,
-    check_disjoint,
-    load_episodes,
-    save_episodes,
-)
+from taskadapter_lite.episodes import Episode, Episodes, check_disjoint, load_episodes, save_episodes
 from taskadapter_lite.evaluation import PrefixCache, depends_on_episode, evaluate
 from taskadapter_lite.metrics import AGGREGATIONS, METRICS, Scorer, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.sprites.render import ACTIONS
+from taskadapter_lite.sprites.render import partners
 from taskadapter_lite.text import FUSIONS, TextFeatures
-from taskadapter_lite.training.checkpoints import image_side, load_metric, load_model, read_checkpoint
+from taskadapter_lite.training.checkpoints import load_metric, read_checkpoint
 from taskadapter_lite.training.distributed import Team, join_result
 
 EPISODES = {"n_way": 5, "k_shot": 1, "n_query": 1, "n_episodes": 1000, "episode_seed": 0}  # where nothing is given
@@ -49,18 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapters", nargs="?", type=Path, help="file of adapters (default: the frozen backbone alone)")
     parser.add_argument("--out", type=Path, help="result file (default: runs/evaluate/NAME.json)")
     parser.add_argument("--name", help="of the row in tables; runs of one name are seeds (default: made from options)")
-    add_device_argument(parser)
-    parser.add_argument("--batch-size", type=int, default=16, help="episodes in one pass (default: %(default)s)")
+    options.add_device_argument(parser)
+    parser.add_argument("--batch-size", type=int, default=16, help="episodes in one pass")
     parser.add_argument("--cache", type=Path, help="file that keeps frozen tokens from run to run")
     parser.add_argument("--half-cache", action="store_true", help="keep tokens in bfloat16 (each off by up to 0.4 %%)")
-    parser.add_argument(
-        "--precision", default="fp32", choices=["fp32", "bf16"], help="of adapted blocks (default: %(default)s)"
-    )
-    parser.add_argument("--workers", type=int, default=0, help="threads that read clips (default: %(default)s)")
-    add_data_arguments(parser, random_views=False)
-    add_part_argument(parser)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="of adapted blocks")
+    parser.add_argument("--workers", type=int, default=0, help="threads that read clips")
+    options.add_data_arguments(parser, random_views=False)
+    options.add_part_argument(parser)
     episodes = parser.add_argument_group("episodes")
-    add_episode_arguments(episodes, n_query=1, seed=0)
+    options.add_episode_arguments(episodes, n_query=1, seed=0)
     text = f"how many (default: {EPISODES['n_episodes']}, or all of a list)"
     episodes.add_argument("--n-episodes", type=int, help=text)
     parser.set_defaults(**dict.fromkeys(EPISODES))  # what is given has to agree with a saved list
@@ -68,9 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     episodes.add_argument("--save-episodes", type=Path, help="save the list that was drawn")
     scores = parser.add_argument_group("scores")
     scores.add_argument("--metric", choices=METRICS, help="(default: as trained, else cosine)")
-    scores.add_argument(
-        "--aggregation", choices=AGGREGATIONS, help="of shots (default: as trained, else the metric's own)"
-    )
+    text = "of shots (default: as trained, else the metric's own)"
+    scores.add_argument("--aggregation", choices=AGGREGATIONS, help=text)
     scores.add_argument("--scope", choices=SCOPES, help="who attends to whom in task attention (default: as trained)")
     scores.add_argument("--text", type=Path, help="text features of the class names (CLIP), see TextFeatures")
     scores.add_argument("--fusion", choices=FUSIONS, help=f"of the scores with --text (default: {FUSIONS[0]})")
@@ -81,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
     team = Team()
     model, metric = _open_model(args)
     _refuse_unused(args, model)
-    model.to(chosen_device(args, team.device))
+    model.to(options.chosen_device(args, team.device))
     if team.is_main and model.trained_with is not None:
         _say_scores(args, model.trained_with)
-    clips = open_clips(args, args.part, frame_side(model.backbone))
+    clips = options.open_clips(args, args.part, options.frame_side(model.backbone))
     _refuse_trained_classes(args, clips)
     episodes = _open_episodes(args, clips)
     if args.save_episodes is not None and team.is_main:
@@ -102,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         cache=_open_cache(args, model, clips),
         text=None if args.text is None else TextFeatures.load(args.text),
         fusion=args.fusion or FUSIONS[0],
-        pairs={name: action.pair for name, action in ACTIONS.items() if action.pair},
+        pairs=partners(),
         batch_size=args.batch_size,
         workers=args.workers,
         progress=team.is_main and sys.stderr.isatty(),
@@ -121,27 +99,11 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     """The model, and the metric: its name, or the trained module from the file of adapters."""
     if args.adapters is None:
         args.metric, args.aggregation = scores_of(None, args.metric, args.aggregation)
-        return TaskAdapterViT(open_backbone(args), depth=0, T=args.frames or FRAMES), args.metric
-    model = load_adapters(args)
+        T = args.frames or options.FRAMES
+        return TaskAdapterViT(options.open_backbone(args), depth=0, T=T), args.metric
+    model = options.open_adapters(args)
     args.metric, args.aggregation = scores_of(model.trained_with, args.metric, args.aggregation)
-    args.frames = model.T
     return model, load_metric(args.adapters, model, args.metric) if METRICS[args.metric].has_parameters else args.metric
-
-
-def load_adapters(args: argparse.Namespace) -> TaskAdapterViT:
-    """The adapters of the file in the backbone that they were trained on, or the one that the options name."""
-    stored = image_side(read_checkpoint(args.adapters)[1])
-    if None not in (args.size, stored) and args.size != stored:
-        raise ValueError(f"--size is {args.size}, but {args.adapters} was trained on frames of {stored} pixels")
-    named = (args.weights, args.backbone, args.backbone_depth)
-    own_backbone = args.random_weights or any(value is not None for value in named)
-    if own_backbone and args.backbone not in (None, BUNDLED):
-        args.size = args.size or stored
-    model = load_model(args.adapters, open_backbone(args) if own_backbone else None)
-    for option, own in (("size", frame_side(model.backbone)), ("frames", model.T)):
-        if getattr(args, option) not in (None, own):
-            raise ValueError(f"--{option} is {getattr(args, option)}, but {args.adapters} was trained with {own}")
-    return model
 
 
 def _refuse_unused(args: argparse.Namespace, model: TaskAdapterViT) -> None:
@@ -176,9 +138,7 @@ def _open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
         return _saved_episodes(args, clips)
     for name, value in EPISODES.items():
         setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
-    return EpisodeSampler(
-        clips.labels, episode_spec(args), args.n_episodes, args.episode_seed, clips.class_names, clips.groups
-    )
+    return options.draw_episodes(args, clips, args.n_episodes, args.episode_seed)
 
 
 def _saved_episodes(args: argparse.Namespace, clips: LabelledClips) -> list[Episode]:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", nargs="+", default=[], help="list files of ROOT, one a part")
     parser.add_argument("--text", help="file of text features of the class names (CLIP), see TextFeatures")
     add_device_argument(parser)
-    parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("runs/experiments"), help="folder to write into")
     parser.add_argument("--show", action="store_true", help="print the commands, run none")
     parser.add_argument("--dry-run", action="store_true", help="estimate time and memory of each training run")
 

@@ -50,9 +50,7 @@ GROUPS = tuple(dict.fromkeys(rung.group for rung in RUNGS))
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `ladder`."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/ladder"), help="folder of results (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("runs/ladder"), help="folder of results")
     parser.add_argument(
         "--tasks",
         choices=("plain", "which-attribute", *REAL_TASKS),

@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "adapters", nargs="+", type=Path, help="files of adapters with task attention, as `ladder` saves"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/leak"), help="folder of results (default: %(default)s)")
-    parser.add_argument("--k-shot", type=int, choices=(1, 5), default=1, help="(default: %(default)s)")
-    parser.add_argument("--n-episodes", type=int, default=1000, help="of the saved list (default: %(default)s)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/leak"), help="folder of results")
+    parser.add_argument("--k-shot", type=int, choices=(1, 5), default=1, help="support clips a class")
+    parser.add_argument("--n-episodes", type=int, default=1000, help="of the saved list")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of adapted blocks")
     add_device_argument(parser)
 
 

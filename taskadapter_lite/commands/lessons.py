@@ -13,7 +13,7 @@ HELP = "write student copies of the lessons: solutions and outputs removed"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lessons`."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write the copies")
-    parser.add_argument("--source", type=Path, default=NOTEBOOKS, help="folder of the lessons (default: %(default)s)")
+    parser.add_argument("--source", type=Path, default=NOTEBOOKS, help="folder of the lessons")
     parser.add_argument("--overwrite", action="store_true", help="also replace copies that are there, with all answers")
 
 

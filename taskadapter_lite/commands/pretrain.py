@@ -24,9 +24,7 @@ HELP = "pre-train a backbone on still sprite images"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `pretrain`."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/pretrain"), help="folder to write into (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("runs/pretrain"), help="folder to write into")
     add_fields(parser, PretrainConfig)
     add_device_argument(parser)
     parser.add_argument(

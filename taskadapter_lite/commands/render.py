@@ -18,21 +18,15 @@ HELP = "render Something-Sprites clips as mp4 files with a manifest"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `render`; the defaults make the bundled clips."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/sprites"), help="folder to write into (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--train-clips", type=int, default=32, help="clips of each training class (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--val-clips", type=int, default=20, help="clips of each validation class (default: %(default)s)"
-    )
-    parser.add_argument("--test-clips", type=int, default=20, help="clips of each test class (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=16, help="frames a clip (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=64, help="height and width in pixels, even (default: %(default)s)")
-    parser.add_argument("--level", choices=LEVELS, default="plain", help="plain, or cluttered (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the clips (default: %(default)s)")
-    parser.add_argument("--crf", type=int, default=23, help="H.264 quality, 0 (best) to 51 (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/sprites"), help="folder to write into")
+    parser.add_argument("--train-clips", type=int, default=32, help="clips of each training class")
+    parser.add_argument("--val-clips", type=int, default=20, help="clips of each validation class")
+    parser.add_argument("--test-clips", type=int, default=20, help="clips of each test class")
+    parser.add_argument("--frames", type=int, default=16, help="frames a clip")
+    parser.add_argument("--size", type=int, default=64, help="height and width in pixels, even")
+    parser.add_argument("--level", choices=LEVELS, default="plain", help="plain, or cluttered")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the clips")
+    parser.add_argument("--crf", type=int, default=23, help="H.264 quality, 0 (best) to 51")
     parser.add_argument("--sheet", type=Path, help="only write one picture here: a film strip of every class")
 
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from taskadapter_lite.adapters import AXES
+from taskadapter_lite.commands import _options as options
 from taskadapter_lite.commands._fields import add_fields, given_fields
-from taskadapter_lite.commands._options import (
-    FRAMES,
-    add_data_arguments,
-    add_device_argument,
-    add_episode_arguments,
-    chosen_device,
-    episode_spec,
-    frame_side,
-    open_backbone,
-    open_clips,
-)
+from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
@@ -37,13 +29,13 @@ STEPS = 1000  # unless the recipe or the caller says otherwise
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `train`."""
-    parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder to write (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder to write")
     parser.add_argument("--resume", help='"auto": continue the run in --out if there is one; or a checkpoint')
-    add_device_argument(parser)
+    options.add_device_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="estimate time and memory of the run, train nothing")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="folder that keeps frozen tokens from run to run")
     parser.add_argument("--tensorboard", action="store_true", help="write training curves for TensorBoard into --out")
-    add_data_arguments(parser)
+    options.add_data_arguments(parser)
     model = parser.add_argument_group("model")
     model.add_argument("--depth", type=int, help="adapted blocks (default: 3, published: that of the data set)")
     model.add_argument(
@@ -58,31 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--zero-init", action=argparse.BooleanOptionalAction, help="start as the frozen backbone")
     model.add_argument("--text", type=Path, help="file of text features of the class names (CLIP), see TextFeatures")
     episodes = parser.add_argument_group("episodes")
-    add_episode_arguments(episodes, n_query=None, seed=0, shown="3, published: 1")
-    episodes.add_argument("--validation-episodes", type=int, default=200, help="0: none (default: %(default)s)")
+    options.add_episode_arguments(episodes, n_query=None, seed=0, shown="3, published: 1")
+    episodes.add_argument("--validation-episodes", type=int, default=200, help="0: none")
     recipe = parser.add_argument_group("recipe", "the fields of TrainConfig; what is not given comes from --recipe")
-    recipe.add_argument("--recipe", default="recommended", choices=["recommended", "published"])
+    recipe.add_argument("--recipe", default="recommended", choices=["recommended", "published"], help="where to start")
     add_fields(recipe, TrainConfig, kept="recommended")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; 0 when the run is complete, 130 when it was stopped and can be resumed."""
     team = Team()
-    published = args.recipe == "published"
-    config, depth, args.n_query = _config(args), args.depth, args.n_query or (1 if published else 3)
-    if depth is None:
-        depth = PUBLISHED[args.dataset].depth if published else 3
-    model = _model(args, depth, config.seed).to(chosen_device(args, team.device))
-    size = frame_side(model.backbone)
-    clips = open_clips(args, "train", size)
-    validation = None
-    if args.validation_episodes:
-        held_out = open_clips(args, "val", size)
-        check_disjoint(train=clips.class_names, validation=held_out.class_names)
-        validation = (held_out, _sampler(args, held_out, args.validation_episodes, args.episode_seed + 1))
+    config = _config(args)
     n_steps = config.n_steps or STEPS
     config = replace(config, n_steps=n_steps)
-    episodes = _sampler(args, clips, n_steps * config.episodes_per_step, args.episode_seed)
+    args.n_query = args.n_query or (1 if args.recipe == "published" else 3)
+    model = _model(args, config.seed).to(options.chosen_device(args, team.device))
+    clips, validation = _open_parts(args, options.frame_side(model.backbone))
+    episodes = options.draw_episodes(args, clips, n_steps * config.episodes_per_step, args.episode_seed)
     if team.is_main:
         print(f"{len(clips)} training clips of {len(clips.class_names)} classes; {model.describe()}", flush=True)
     if args.dry_run:
@@ -108,33 +92,40 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> TrainConfig:
+    """The recipe, with what the options change."""
     if args.recipe == "published" and args.dataset not in PUBLISHED:
         raise ValueError(f"the published recipe needs --dataset, one of {', '.join(PUBLISHED)}")
     recipe = TrainConfig.published(args.dataset) if args.recipe == "published" else TrainConfig.recommended()
     return replace(recipe, **given_fields(args, TrainConfig))
 
 
-def _model(args: argparse.Namespace, depth: int, seed: int) -> TaskAdapterViT:
+def _model(args: argparse.Namespace, seed: int) -> TaskAdapterViT:
     """Published: embedding at the input from zero, task adapters from random numbers. Ours: the other way round."""
-    published = args.recipe == "published"
-    place = args.temporal_embedding or ("input" if published else "adapted")
+    if args.recipe == "published":
+        of_recipe = {"depth": PUBLISHED[args.dataset].depth, "temporal_embedding": "input", "temporal_std": 0.0}
+    else:
+        of_recipe = {"depth": 3, "temporal_embedding": "adapted", "temporal_std": 0.5}
+    settings: dict[str, Any] = of_recipe | {"zero_init": args.recipe != "published"}
+    settings |= {name: value for name in settings if (value := getattr(args, name)) is not None}
+    if settings["temporal_embedding"] == "none":
+        settings["temporal_embedding"] = None
     torch.manual_seed(seed)
-    return TaskAdapterViT(
-        open_backbone(args),
-        depth,
-        args.frames or FRAMES,
-        axes=args.axes,
-        temporal_embedding=None if place == "none" else place,
-        temporal_std=(0.0 if published else 0.5) if args.temporal_std is None else args.temporal_std,
-        zero_init=not published if args.zero_init is None else args.zero_init,
-    )
+    return TaskAdapterViT(options.open_backbone(args), T=args.frames or options.FRAMES, axes=args.axes, **settings)
 
 
-def _sampler(args: argparse.Namespace, clips, n_episodes: int, seed: int) -> EpisodeSampler:
-    return EpisodeSampler(clips.labels, episode_spec(args), n_episodes, seed, clips.class_names, clips.groups)
+def _open_parts(
+    args: argparse.Namespace, size: int
+) -> tuple[LabelledClips, tuple[LabelledClips, EpisodeSampler] | None]:
+    """Training clips, and validation clips of other classes with their episodes, where there are to be some."""
+    clips = options.open_clips(args, "train", size)
+    if not args.validation_episodes:
+        return clips, None
+    held_out = options.open_clips(args, "val", size)
+    check_disjoint(train=clips.class_names, validation=held_out.class_names)
+    return clips, (held_out, options.draw_episodes(args, held_out, args.validation_episodes, args.episode_seed + 1))
 
 
-def _tensorboard(folder: Path):
+def _tensorboard(folder: Path) -> Callable[[dict], None]:
     """A callback that writes each row of the history as curves."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -157,4 +148,4 @@ def _report(result: RunResult, folder: Path) -> None:
         print(f"validation, best adapters: {result.summary()}")
     if result.interrupted:
         print("stopped before the end: the same command with --resume auto continues it")
-    print(f"adapters: {os.path.join(folder, 'adapters.safetensors')}")
+    print(f"adapters: {folder / 'adapters.safetensors'}")
