@@ -220,9 +220,11 @@ class AttributeEpisodes(EpisodeList):
             if (clip := self.clips.find(values.tolist(), draw)) not in drawn:
                 drawn.add(clip)
                 return clip
+        shared = len(self.rules) == 1  # then a query differs in nothing from the support clips of its class
+        needed = (sum if shared else max)((self.spec.k_shot, self.spec.n_query))
         raise ValueError(
-            f"n_draws is {self.clips.n_draws}, but {max(self.spec.k_shot, self.spec.n_query)} clips of one combination "
-            "are needed: an episode never holds a clip twice"
+            f"n_draws is {self.clips.n_draws}, but {needed} clips of one combination are needed: an episode never "
+            "holds a clip twice"
         )
 
 

@@ -32,6 +32,7 @@ PREDICTIONS = {
     REPLACED: "falls little: four of five clips still tell the rule",
 }
 CONTROLS = (AS_TRAINED, *PREDICTIONS)
+NEUTRAL = "no look misleads"  # of tasks about actions: what the model knows of these at all
 
 
 def one_query_alone(episodes: Sequence[Episode]) -> list[Episode]:
@@ -73,6 +74,25 @@ def one_support_clip_replaced(episodes: AttributeEpisodes) -> list[Episode]:
         support[: episodes.spec.k_shot] = clips.find(values.tolist(), 0)
         replaced.append(Episode(support, e.query[n_query:], e.support_labels, e.query_labels[n_query:], e.classes))
     return replaced
+
+
+def no_look_misleads(episodes: AttributeEpisodes) -> list[Episode]:
+    """The tasks whose rule is action, with one colour and form in the support and another one in all queries.
+
+    So no support clip looks like a query, and a model that knows actions at all can show it.
+    """
+    neutral = []
+    for i, e in enumerate(episodes):
+        if episodes.rule_of(i) == "action":
+            support, query = (_in_one_look(episodes, numbers) for numbers in (e.support, e.query))
+            neutral.append(replace(e, support=support, query=query))
+    return neutral
+
+
+def _in_one_look(episodes: AttributeEpisodes, numbers: Tensor) -> Tensor:
+    values = episodes.clips.values[numbers].clone()
+    values[:, 1:] = values[0, 1:]
+    return torch.tensor([episodes.clips.find(row, 0) for row in values.tolist()])
 
 
 def companions(episodes: AttributeEpisodes, same_rule: bool) -> list[int]:

@@ -29,11 +29,13 @@ from taskadapter_lite.studies.attribute_controls import (
     ALONE,
     AS_TRAINED,
     CONTROLS,
+    NEUTRAL,
     OFF,
     OTHER_RULE,
     REPLACED,
     SAME_RULE,
     beside_other_support,
+    no_look_misleads,
     one_query_alone,
     one_support_clip_replaced,
     task_accuracies,
@@ -168,13 +170,17 @@ def tests_of(rung: TaskRung, budget: TaskBudget) -> list[tuple[str, str]]:
     """Values and control of each test of a row.
 
     Where clips attend to each other, what goes around the queries is changed; other mixes are tested as trained alone.
+    Where actions may count among others, they are also asked for without a look that misleads.
     """
     if budget.mix < 1:
         return [("unseen values", AS_TRAINED)]
     changed: Sequence[str] = ()
     if "task" in rung.axes:
         changed = CONTROLS[1:] if rung.scope == "inductive" and rung.metric == "cosine" else (ALONE, OFF)
-    return [*(("unseen values", control) for control in (AS_TRAINED, *changed)), ("seen values", AS_TRAINED)]
+        changed = (OFF,) if budget.frames > 1 else changed  # the others are dear there and say the same
+    neutral = (NEUTRAL,) if "action" in budget.rules and len(budget.rules) > 1 else ()
+    unseen = [("unseen values", control) for control in (AS_TRAINED, *neutral, *changed)]
+    return [*unseen, *(("seen values", control) for control in (AS_TRAINED, *neutral))]
 
 
 def _run_rung(rung: TaskRung, budget: TaskBudget, seed: int, pool: Pool, out: Path, progress: bool) -> None:
@@ -186,6 +192,7 @@ def _run_rung(rung: TaskRung, budget: TaskBudget, seed: int, pool: Pool, out: Pa
         result = _tested(model, scorer, rung, budget, pool, values, control, progress)
         result.seeds |= {"training": seed}
         result.metadata |= about | {"values": values, "control": control}
+        result.metadata |= {"rules": ["action"]} if control == NEUTRAL else {}
         result.save(result_file(out, rung, budget, values, control, seed))
 
 
@@ -288,6 +295,7 @@ def _tested(
     assert isinstance(cache.clips, AttributeClips)
     episodes = AttributeEpisodes(cache.clips, SPEC, budget.n_test, episode_seed, budget.rules, budget.mix)
     changed: dict[str, Callable] = {ALONE: one_query_alone, REPLACED: one_support_clip_replaced}
+    changed |= {NEUTRAL: no_look_misleads}
     asked = changed[control](episodes) if control in changed else episodes
     tested = without_task_attention(model) if control == OFF else model
     result = evaluate(tested, cache, asked, scorer, name=rung.name, progress=progress)

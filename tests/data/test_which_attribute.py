@@ -75,6 +75,28 @@ def test_the_rule_alone_tells_the_classes_apart(clips, rules):
                 assert len(torch.cat([support, query])[:, a].unique()) == 1
 
 
+@pytest.mark.parametrize("rules", [("form",), ("colour", "form"), ("action", "colour", "form")])
+@pytest.mark.parametrize(("n_way", "k_shot", "n_query"), [(3, 2, 1), (2, 1, 2), (7, 1, 1)])
+def test_way_shot_and_number_of_rules_are_free(clips, rules, n_way, k_shot, n_query):
+    episodes = AttributeEpisodes(clips, EpisodeSpec(n_way, k_shot, n_query), 20, seed=5, rules=rules)
+    assert {episodes.rule_of(i) for i in range(20)} == set(rules)
+    for i, episode in enumerate(episodes):
+        assert episode.support_labels.tolist() == [c for c in range(n_way) for _ in range(k_shot)]
+        support = clips.values[episode.support].unflatten(0, (n_way, k_shot))
+        query = clips.values[episode.query].unflatten(0, (n_way, n_query))
+        assert (support == support[:, :1]).all()  # shots of a class agree in every attribute
+        assert (query == query[:, :1]).all()
+        for a, name in enumerate(ATTRIBUTES):
+            agree = (query[:, None, 0, a] == support[None, :, 0, a]).int()  # (query's class, class)
+            if name == episodes.rule_of(i):
+                assert torch.equal(agree, torch.eye(n_way, dtype=torch.int32))
+            elif name in rules:
+                assert not agree.diagonal().any()
+                assert agree.any(1).all()  # but another class shows it
+            else:
+                assert agree.all()
+
+
 def test_no_clip_twice_in_an_episode_with_shots_and_queries(clips):
     for episode in AttributeEpisodes(clips, EpisodeSpec(5, 3, 2), 50, seed=2):
         assert len(episode.clips.unique()) == 5 * 5
@@ -175,3 +197,5 @@ def test_what_cannot_be_is_refused(clips):
         AttributeClips("validation")
     with pytest.raises(ValueError, match="n_draws is 3, but 4 clips"):
         AttributeEpisodes(clips, EpisodeSpec(k_shot=4), 1, 0)[0]
+    with pytest.raises(ValueError, match="n_draws is 3, but 4 clips"):  # one rule: a query shows what its class shows
+        AttributeEpisodes(clips, EpisodeSpec(k_shot=1, n_query=3), 1, 0, rules=("form",))[0]

@@ -6,12 +6,13 @@ import torch
 from taskadapter_lite.adapters import Adapter
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.cache import PrefixCache
-from taskadapter_lite.data.which_attribute import ATTRIBUTES, AttributeEpisodes, AttributePortraits
+from taskadapter_lite.data.which_attribute import ATTRIBUTES, AttributeClips, AttributeEpisodes, AttributePortraits
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.studies.attribute_controls import (
     beside_other_support,
     companions,
+    no_look_misleads,
     one_query_alone,
     one_support_clip_replaced,
     without_task_attention,
@@ -65,6 +66,22 @@ def test_a_replaced_support_clip_has_values_of_its_own_and_its_query_is_not_aske
         others = values[torch.cat([before.support, before.query])]
         for attribute in map(ATTRIBUTES.index, RULES):
             assert values[after.support[0], attribute] not in others[:, attribute]
+
+
+def test_in_neutral_looks_only_the_action_is_shared():
+    """Among tasks of three rules those about actions; their support shows one look, all their queries another."""
+    episodes = AttributeEpisodes(AttributeClips("test"), SPEC, 30, 0, ATTRIBUTES)
+    values, about_actions = episodes.clips.values, [i for i in range(30) if episodes.rule_of(i) == "action"]
+    neutral = no_look_misleads(episodes)
+    assert 3 < len(about_actions) == len(neutral) < 20
+    for i, e in zip(about_actions, neutral, strict=True):
+        before, after = (values[torch.cat([one.support, one.query])] for one in (episodes[i], e))
+        assert torch.equal(before[:, 0], after[:, 0])
+        assert torch.equal(after[:5, 0], after[5:, 0])
+        for looks in (after[:5, 1:], after[5:, 1:]):
+            assert (looks == looks[0]).all()
+        assert (after[0, 1:] != after[5, 1:]).all()
+        assert e.query_labels.tolist() == episodes[i].query_labels.tolist()
 
 
 @pytest.mark.parametrize("same", [True, False])

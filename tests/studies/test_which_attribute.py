@@ -22,6 +22,7 @@ from taskadapter_lite.studies.which_attribute import (
     new_model,
     run_which_attribute,
     start_from,
+    tests_of,
     trained_rung,
     tune_which_attribute,
     which_attribute_table,
@@ -117,6 +118,22 @@ def test_other_mixes_are_tested_as_trained_alone(tmp_path):
     run_which_attribute(replace(SMALL, mix=0.5), [0], tmp_path, [BY_NAME["+ task, inductive"]], progress=False)
     (result,) = load_which_attribute(tmp_path)
     assert (result.metadata["mix"], result.metadata["control"]) == (0.5, "as trained")
+
+
+def test_where_actions_may_count_they_are_also_asked_for_in_neutral_looks(tmp_path, monkeypatch):
+    rung = BY_NAME["Frozen"]
+    budget = replace(SMALL, rules=("action", "colour", "form"))
+    assert tests_of(rung, SMALL) == [("unseen values", "as trained"), ("seen values", "as trained")]
+    monkeypatch.setattr(which_attribute, "PARTS", {"unseen values": ("val", 7), "seen values": ("val", 8)})
+    run_which_attribute(budget, [0], tmp_path, [rung], progress=False)
+    table = which_attribute_table(list(load_which_attribute(tmp_path))).set_index(["values", "control"])
+    assert len(table) == len(tests_of(rung, budget)) == 4
+    for values in ("unseen values", "seen values"):
+        assert table.loc[(values, "as trained")].rules == "action or colour or form"
+        neutral = table.loc[(values, "no look misleads")]
+        assert neutral.rules == "action"
+        assert 0 < neutral.episodes < 10
+        assert neutral["by rule"] == f"action {neutral.accuracy:.1f}"
 
 
 def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path):
