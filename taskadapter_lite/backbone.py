@@ -22,6 +22,7 @@ from timm.models.vision_transformer import Attention, Block, VisionTransformer, 
 from torch import Tensor, nn
 
 from taskadapter_lite.files import checksum, data_dir
+from taskadapter_lite.layouts import in_timms_names
 
 BUNDLED = "something_sprites"
 SHORT_NAMES = {  # all of them with frames of 224 x 224 pixels, unless img_size says otherwise
@@ -49,7 +50,7 @@ def load_backbone(
 
     The weights of a timm model are taken from `<architecture>.safetensors` in the folder $TASKADAPTER_WEIGHTS if it is
     there (the name without its tag, such as `vit_small_patch14_dinov2.safetensors`), else from the cache of the Hugging
-    Face hub, else from the hub.
+    Face hub, else from the hub. Files of the transformers library (DINOv2, ViT, CLIP) are read too.
 
     To ask first whether that needs a download: `find_weights("dinov2_small")`. Smaller frames are cheaper: DINOv2 takes
     `load_backbone("dinov2_small", img_size=112)` as 64 patches a frame and `img_size=224`, the default, as 256.
@@ -334,7 +335,7 @@ def _load_weights(backbone: VisionTransformer, file: Path, name: str, first_bloc
         )
     try:
         # timm's own converter: reads the layouts of OpenAI and OpenCLIP too, and fits position embeddings to img_size
-        found = checkpoint_filter_fn(load_file(file), backbone)
+        found = checkpoint_filter_fn(in_timms_names(load_file(file)), backbone)
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{file} can't be read as weights of {name!r}: {error}") from error
     if backbone.num_classes == 0:  # files with and without a classifier are taken
