@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from tiny_run import ColouredClips, tiny_config, tiny_episodes, tiny_model
 
 from taskadapter_lite.__main__ import main
+from taskadapter_lite.backbone import find_weights, load_backbone
+from taskadapter_lite.data.datasets import SpriteClips
+from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.files import data_dir
+from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.training.checkpoints import read_checkpoint, training_checkpoints
 from taskadapter_lite.training.estimate import estimate_run
+from taskadapter_lite.training.loop import TrainConfig, train
 
 SMALL = ["--random-weights", "--device", "cpu", "--depth", "1", "--axes", "space", "--n-way", "2", "--n-query", "1"]
 SMALL += ["--frames", "2", "--n-steps", "4", "--views", "1", "--validation-episodes", "3", "--checkpoint-every", "2"]
@@ -97,6 +103,25 @@ def test_an_estimate_is_within_a_quarter_of_what_is_then_measured(tmp_path, opti
     result = RunResult.load(tmp_path / "run" / "result.json")
     assert n_steps * step_s + reading_s == pytest.approx(result.seconds, rel=0.25)
     assert gigabytes * 1e9 == pytest.approx(result.peak_memory, rel=0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_weights("dinov2_small") is None,
+    reason="no weights of dinov2_small in $TASKADAPTER_WEIGHTS: the estimate with a real image model is NOT tested",
+)
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_an_estimate_is_right_with_a_real_image_model(monkeypatch, precision):
+    """Frames of 112 pixels, L = 2, 20 steps; in CPU seconds, so that other work on the machine does not count."""
+    monkeypatch.setattr("taskadapter_lite.training.estimate.time.perf_counter", time.process_time)
+    clips = SpriteClips("train", 2, 8, size=112)
+    episodes = EpisodeSampler(clips.labels, EpisodeSpec(5, 1, 1), 20, 0, clips.class_names)
+    config = TrainConfig.recommended(n_steps=20, metric="otam", views=1, precision=precision, validation_every=0)
+    model = TaskAdapterViT(load_backbone("dinov2_small", img_size=112), depth=2, T=8)
+    estimate = estimate_run(model, clips, episodes, config, 20)
+    began = time.process_time()
+    train(model, clips, episodes, config, progress=False)
+    assert estimate.seconds == pytest.approx(time.process_time() - began, rel=0.25)
 
 
 @pytest.mark.parametrize(
