@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 
 from taskadapter_lite.figures.clips import MARKERS, OTHER, OWN, as_array, plain, wrap
 
+BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # a number on a grid line stays readable
+
 
 def plot_ladder(
     names: Sequence[str],
@@ -43,11 +45,12 @@ def plot_ladder(
         if seeds is not None:
             ax.plot(100 * as_array(seeds[y]), np.full(len(seeds[y]), y + 0.22), "o", mfc="none", color=colour, ms=4)
         ax.annotate(f"{means[y]:.1f} ± {half_widths[y]:.1f}", (means[y], y), (0, 7), textcoords="offset points",
-                    ha="center", fontsize=9)  # fmt: skip
+                    ha="center", fontsize=9, bbox=BEHIND_TEXT)  # fmt: skip
     if chance is not None:
         ax.axvline(100 * chance, color="#555555", linestyle=":", linewidth=1.2)
         ax.annotate("chance", (100 * chance, -0.6), (3, 0), textcoords="offset points", fontsize=8.5, color="#555555")
-    ax.set_yticks(range(len(names)), [wrap(name, 34) for name in names])
+    two_lines = max(34, *(len(name) // 2 + 8 for name in names))  # a third line would run into the row above
+    ax.set_yticks(range(len(names)), [wrap(name, two_lines) for name in names])
     ax.set(ylim=(len(names) - 0.5, -0.75), xlabel=f"accuracy (%), mean and 95% interval over {n_episodes:,} episodes")
     ax.margins(x=0.12)
     ax.grid(axis="x")
@@ -78,7 +81,7 @@ def plot_differences(
         ax.plot(single, np.full(len(single), y + 0.24), "o", mfc="none", color=colour, ms=4)
         says = ("above" if mean > 0 else "below") if clear else "not shown"
         says += " (one seed)" if len(single) == 1 else ""
-        ax.annotate(f"{mean:+.1f} ± {half:.1f}  {says}", (1.02, y), xycoords=("axes fraction", "data"),
+        ax.annotate(f"{round(mean, 1) + 0.0:+.1f} ± {half:.1f}  {says}", (1.02, y), xycoords=("axes fraction", "data"),
                     va="center", fontsize=9, color=colour)  # fmt: skip
     ax.axvline(0, color="#555555", linestyle=":", linewidth=1.2)
     ax.set_yticks(range(len(names)), [wrap(name, 40) for name in names])

@@ -24,6 +24,16 @@ def test_ladder_draws_percent_means_and_intervals():
     assert "70.0 ± 1.0" in [text.get_text() for text in ax.texts]
 
 
+def test_names_of_a_ladder_take_at_most_two_lines():
+    """A third line ran into the name above where rows are as tight as by default."""
+    long = "Something changing colour and then moving / Something moving and then changing colour"
+    names = ["frozen", long, "Something circling clockwise / Something circling counterclockwise"]
+    ax = figures.plot_ladder(names, [0.5] * 3, [0.1] * 3, 600)
+    lines = [label.get_text().split("\n") for label in ax.get_yticklabels()]
+    assert [" ".join(parts) for parts in lines] == names
+    assert [len(parts) for parts in lines] == [1, 2, 2]
+
+
 def test_differences_say_above_below_or_not_shown():
     seeds = [[8.0, 9.0], [-3.0, -1.0], [4.0, -1.0], [0.2, 0.6], [7.0]]
     ax = figures.plot_differences([*"abcde"], [8.5, -2, 1.5, 0.4, 7], [1, 1, 1, 0.5, 1], seeds)
@@ -34,6 +44,7 @@ def test_differences_say_above_below_or_not_shown():
     assert said[:2] == ["+8.5 ± 1.0  above", "-2.0 ± 1.0  below"]
     assert said[2:] == ["+1.5 ± 1.0  not shown", "+0.4 ± 0.5  not shown", "+7.0 ± 1.0  above (one seed)"]
     assert [label.get_text() for label in ax.get_yticklabels()] == [*"abcde"]
+    assert figures.plot_differences(["a"], [-0.01], [0.1], [[-0.01]]).texts[0].get_text().startswith("+0.0 ± 0.1")
 
 
 def test_learning_curves_smooth_at_the_middle_of_the_window():
