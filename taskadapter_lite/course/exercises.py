@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -101,7 +101,9 @@ def expect_shape(got: Any, shape: Sequence[int], what: str, hint: str = "") -> N
         raise ExerciseError(_joined(f"{what} has the shape {_sizes(found)}; {_sizes(shape)} is wanted", hint))
 
 
-def expect_close(got: Any, wanted: Any, what: str, hint: str = "", tolerance: float = 1e-4) -> None:
+def expect_close(
+    got: Any, wanted: Any, what: str, hint: str = "", tolerance: float = 1e-4, mistakes: Mapping[str, Any] | None = None
+) -> None:
     """Raise an ExerciseError unless `got` has the shape and the values of `wanted`.
 
     The message says at how many places they differ, shows the place where they differ most, and ends with the hint.
@@ -110,9 +112,11 @@ def expect_close(got: Any, wanted: Any, what: str, hint: str = "", tolerance: fl
         got: what the reader's function returned.
         wanted: what is right.
         what: a name for it, such as "the attention of the query".
-        hint: a sentence on the usual mistake.
+        hint: a sentence on what is right.
         tolerance: allowed difference, relative for values above 1.
+        mistakes: as in `refuse_mistakes`; tried first.
     """
+    refuse_mistakes(got, wanted, mistakes or {}, tolerance)
     right = _array(wanted)
     expect_shape(got, right.shape, what, hint)
     found = _array(got)
@@ -126,8 +130,24 @@ def expect_close(got: Any, wanted: Any, what: str, hint: str = "", tolerance: fl
     raise ExerciseError(_joined(f"{what} {count}{where} {found[worst]:.4g}, {right[worst]:.4g} is wanted", hint))
 
 
+def refuse_mistakes(got: Any, wanted: Any, mistakes: Mapping[str, Any], tolerance: float = 1e-4) -> None:
+    """Raise an ExerciseError if `got` is what a usual mistake gives, unless it is right all the same.
+
+    Args:
+        got: what the reader's function returned.
+        wanted: what is right.
+        mistakes: the mistake in words, which the error repeats -> what it gives.
+        tolerance: allowed difference, relative for values above 1.
+    """
+    if not mistakes or agree(got, wanted, tolerance):
+        return
+    for words, mistake in mistakes.items():
+        if agree(got, mistake, tolerance):
+            raise ExerciseError(words)
+
+
 def agree(got: Any, other: Any, tolerance: float = 1e-4) -> bool:
-    """Whether `got` has the shape and the values of `other`: to try the usual mistakes."""
+    """Whether `got` has the shape and the values of `other`."""
     try:
         expect_close(got, other, "", tolerance=tolerance)
     except ExerciseError:

@@ -8,7 +8,7 @@ import sys
 
 from packaging.requirements import Requirement
 
-from taskadapter_lite.data.datasets import verify_bundled
+from taskadapter_lite.sprites.bundled import verify_bundled
 
 PACKAGE = "taskadapter_lite"
 

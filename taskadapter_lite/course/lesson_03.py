@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -10,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taskadapter_lite.course.exercises import ExerciseError, agree, exercise, expect_close, expect_shape
+from taskadapter_lite.course.exercises import (
+    ExerciseError,
+    agree,
+    exercise,
+    expect_close,
+    expect_shape,
+    refuse_mistakes,
+)
 from taskadapter_lite.metrics import cosine_scores
 
 
@@ -23,44 +31,35 @@ def check_prototype_scores(answer: Callable[[Tensor, Tensor], Any]) -> None:
     if agree(got, wanted.T):
         raise ExerciseError("a row for each class came out: queries are the rows, classes the columns; transpose")
     expect_shape(got, (6, 3), "the scores of 6 queries and 3 classes", "One row a query, one column a class.")
-    for mistake, (value, hint) in _prototype_mistakes(support, query).items():
-        if agree(got, value):
-            raise ExerciseError(f"{mistake}. {hint}")
-    expect_close(got, wanted, "the scores", "Average first, then divide each vector by its own length.")
+    hint = "Average first, then divide each vector by its own length."
+    expect_close(got, wanted, "the scores", hint, mistakes=_prototype_mistakes(support, query))
     longer = answer(3 * support, query)
     expect_close(longer, wanted, "the scores of a support three times as long", "A cosine does not know lengths.")
 
 
-def _prototype_mistakes(support: Tensor, query: Tensor) -> dict[str, tuple[Tensor, str]]:
-    """What is wrong -> what it gives, and a hint."""
+def _prototype_mistakes(support: Tensor, query: Tensor) -> dict[str, Tensor]:
+    unit = partial(F.normalize, dim=-1)
     p, q = support.mean((1, 2)), query.mean(1)
-    unit = F.normalize(support, dim=-1).mean((1, 2)), F.normalize(query, dim=-1).mean(1)
-    frames = torch.einsum("qtd,wktd->qwkt", F.normalize(query, dim=-1), F.normalize(support, dim=-1))
+    unit_p, unit_q = unit(support).mean((1, 2)), unit(query).mean(1)
+    per_frame = torch.einsum("qtd,wktd->qwkt", unit(query), unit(support)).mean((2, 3))
+    per_shot = cosine_scores(support, query, aggregation="per_shot")
+    first_shot = cosine_scores(support[:, :1], query, aggregation="prototype")
     return {
-        "these are scalar products": (q @ p.T, "Divide by both lengths: a cosine lies in [-1, 1]"),
-        "only the prototypes have length 1": (q @ F.normalize(p, dim=-1).T, "Normalise the queries as well"),
-        "only the queries have length 1": (F.normalize(q, dim=-1) @ p.T, "Normalise the prototypes as well"),
-        "the frames were normalised before they were averaged": (
-            F.normalize(unit[1], dim=-1) @ F.normalize(unit[0], dim=-1).T,
-            "Average first, then normalise: a frame with a long vector is to count for more",
+        "these are scalar products. Divide by both lengths: a cosine lies in [-1, 1]": q @ p.T,
+        "only the prototypes have length 1. Normalise the queries as well": q @ unit(p).T,
+        "only the queries have length 1. Normalise the prototypes as well": unit(q) @ p.T,
+        "the frames were normalised before they were averaged. Average first, then normalise: a frame with a long "
+        "vector is to count for more": unit(unit_q) @ unit(unit_p).T,
+        "frames were normalised first, and the means not at all. Average first, then normalise the average": (
+            unit_q @ unit_p.T
         ),
-        "frames were normalised first, and the means not at all": (
-            unit[1] @ unit[0].T,
-            "Average first, then normalise the average",
+        "each shot got a score of its own, and the scores were averaged. A prototype averages features, not scores: "
+        "the section on several shots compares them": per_shot,
+        "query frame t met support frame t, and the cosines were averaged. Average over time before you compare": (
+            per_frame
         ),
-        "each shot got a score of its own, and the scores were averaged": (
-            cosine_scores(support, query, aggregation="per_shot"),
-            "A prototype averages features, not scores: the section on several shots compares them",
-        ),
-        "query frame t met support frame t, and the cosines were averaged": (
-            frames.mean((2, 3)),
-            "Average over time before you compare",
-        ),
-        "only the first shot was used": (
-            cosine_scores(support[:, :1], query, aggregation="prototype"),
-            "Average over all shots: dimension 1 of the support",
-        ),
-        "these are distances": (-torch.cdist(q, p), "The cosine is asked for here"),
+        "only the first shot was used. Average over all shots: dimension 1 of the support": first_shot,
+        "these are distances. The cosine is asked for here": -torch.cdist(q, p),
     }
 
 
@@ -73,9 +72,7 @@ def check_otam_step(answer: Callable[[Tensor, Tensor, float], Any]) -> None:
     gamma = 0.2
     got, wanted = answer(old.clone(), d.clone(), gamma), _step(old, d, gamma)
     expect_shape(got, (5,), "the next column of a table with 5 rows", "One number for each query frame.")
-    for mistake, (value, hint) in _step_mistakes(old, d, gamma).items():
-        if agree(got, value):
-            raise ExerciseError(f"{mistake}. {hint}")
+    refuse_mistakes(got, wanted, _step_mistakes(old, d, gamma))
     if agree(torch.as_tensor(got)[1:], wanted[1:]):
         expect_close(got, wanted, "row 0", "A path in row 0 can only have stayed there: d[0] + old[0], no softmin.")
     expect_close(got, wanted, "the next column", "new[l] = d[l] + softmin(old[l], old[l - 1]).")
@@ -94,35 +91,29 @@ def _step(old: Tensor, d: Tensor, gamma: float) -> Tensor:
     return d + torch.cat([old[:1], _softmin(old[1:], old[:-1], gamma)])
 
 
-def _step_mistakes(old: Tensor, d: Tensor, gamma: float) -> dict[str, tuple[Tensor, str]]:
-    """What is wrong -> what it gives, and a hint."""
-    hard = d + torch.cat([old[:1], torch.minimum(old[1:], old[:-1])])
-    wrapped = d + _softmin(old, old.roll(1), gamma)
-    backwards = d + torch.cat([_softmin(old[:-1], old[1:], gamma), old[-1:]])
-    softmax = d + torch.cat([old[:1], gamma * torch.logaddexp(old[1:] / gamma, old[:-1] / gamma)])
-    one = _step(old, d, 1.0)
-    vertical = [d[0] + old[0]]
+def _step_mistakes(old: Tensor, d: Tensor, gamma: float) -> dict[str, Tensor]:
+    stays, comes = old[1:], old[:-1]
+    hard = d + torch.cat([old[:1], torch.minimum(stays, comes)])
+    backwards = d + torch.cat([_softmin(comes, stays, gamma), old[-1:]])
+    softmax = d + torch.cat([old[:1], -_softmin(-stays, -comes, gamma)])
+    down = [d[0] + old[0]]
     for row in range(1, len(d)):
-        vertical.append(d[row] + _softmin(_softmin(old[row], old[row - 1], gamma), vertical[-1], gamma))
+        down.append(d[row] + _softmin(_softmin(old[row], old[row - 1], gamma), down[-1], gamma))
     return {
-        "this is the hard minimum": (hard, "A softmin is asked for: -gamma log(exp(-a/gamma) + exp(-b/gamma))"),
-        "the last row leaks into row 0": (
-            wrapped,
-            "torch.roll goes round: row 0 has no row above it and can only stay",
+        "this is the hard minimum. A softmin is asked for: -gamma log(exp(-a/gamma) + exp(-b/gamma))": hard,
+        "the last row leaks into row 0. torch.roll goes round: row 0 has no row above it and can only stay": (
+            d + _softmin(old, old.roll(1), gamma)
         ),
-        "the path runs backwards": (backwards, "A step of the path stays (old[l]) or comes from above (old[l - 1])"),
-        "this is a soft maximum": (softmax, "The cheap path is wanted: mind the two minus signs of the softmin"),
-        "gamma has no effect": (one, "Divide by gamma inside the exponentials, multiply by it outside the logarithm"),
-        "the cells' own distances are missing": (
-            _step(old, torch.zeros_like(d), gamma),
-            "Add d[l] to what came before",
+        "the path runs backwards. A step of the path stays (old[l]) or comes from above (old[l - 1])": backwards,
+        "this is a soft maximum. The cheap path is wanted: mind the two minus signs of the softmin": softmax,
+        "gamma has no effect. Divide by gamma inside the exponentials, multiply by it outside the logarithm": (
+            _step(old, d, 1.0)
         ),
-        "the path never stays": (d + torch.cat([old[:1], old[:-1]]), "It may stay on a row as well: old[l]"),
-        "the path never moves on": (d + old, "It may come from the row above as well: old[l - 1]"),
-        "a path may go down within a column": (
-            torch.stack(vertical),
-            "Each support frame has one query frame: come from the column before, not from the new one",
-        ),
+        "the cells' own distances are missing. Add d[l] to what came before": _step(old, torch.zeros_like(d), gamma),
+        "the path never stays. It may stay on a row as well: old[l]": d + torch.cat([old[:1], comes]),
+        "the path never moves on. It may come from the row above as well: old[l - 1]": d + old,
+        "a path may go down within a column. Each support frame has one query frame: come from the column before, not "
+        "from the new one": torch.stack(down),
     }
 
 

@@ -9,7 +9,14 @@ from timm.models.vision_transformer import Attention
 from torch import Tensor
 
 from taskadapter_lite.adapters import attend_along, scope_mask
-from taskadapter_lite.course.exercises import ExerciseError, agree, exercise, expect_close, expect_shape
+from taskadapter_lite.course.exercises import (
+    ExerciseError,
+    agree,
+    exercise,
+    expect_close,
+    expect_shape,
+    refuse_mistakes,
+)
 
 Attend = Callable[..., Tensor]
 SHAPE = B, T, N, D = (5, 3, 4, 8)  # all different, so that no two axes can be confused unseen
@@ -45,26 +52,23 @@ def _expect_task(found: Tensor, attend: Attention, tokens: Tensor, mask: Tensor 
     if found is not None and tuple(getattr(found, "shape", ())) == (T, N, B, D):
         raise ExerciseError(f"the result has the shape {(T, N, B, D)}: bring the clips back to the front, {SHAPE}")
     expect_shape(found, SHAPE, "the result", "It has a token for every token that came in.")
-    masked = {} if mask is None else {"attn_mask": mask}
-    others = {
-        "that is attention over time: its sequences are the T frames of one clip": attend_along("time", attend, tokens),
-        "that is attention over space: its sequences are the N tokens of one frame": attend_along(
-            "space", attend, tokens
-        ),
+    over_time, over_space = (attend_along(axis, attend, tokens) for axis in ("time", "space"))
+    turned = attend_along("task", attend, tokens, None if mask is None else mask.T)
+    everything = attend(tokens.reshape(1, -1, D)).reshape(SHAPE)
+    uncut = attend(tokens.reshape(T * N, B, D), attn_mask=mask).reshape(SHAPE)
+    mistakes = {
+        "that is attention over time: its sequences are the T frames of one clip": over_time,
+        "that is attention over space: its sequences are the N tokens of one frame": over_space,
         "here every token attends to every other: there is one sequence for each frame and place, and it holds one "
-        "token of each clip": attend(tokens.reshape(1, -1, D)).reshape(SHAPE),
+        "token of each clip": everything,
         "reshape cuts the numbers in their old order, so tokens of one clip ended up in one sequence: move the axis "
-        "first, with rearrange or permute": attend(tokens.reshape(T * N, B, D), **masked).reshape(SHAPE),
+        "first, with rearrange or permute": uncut,
         "that is the input plus the attention: the sum belongs to the block": tokens + wanted,
         "nothing was attended: these are the tokens that came in": tokens,
+        "the mask is turned round: row sees column": turned,
     }
-    if mask is not None:
-        others["the mask is turned round: row sees column"] = attend_along("task", attend, tokens, mask.T)
-    for words, other in others.items():
-        if agree(found, other):
-            raise ExerciseError(words)
-    with_mask = " with a mask" if mask is not None else ""
-    expect_close(found, wanted, f"task attention{with_mask}", "Tokens of one frame and one place form a sequence.")
+    what = "task attention" if mask is None else "task attention with a mask"
+    expect_close(found, wanted, what, "Tokens of one frame and one place form a sequence.", mistakes=mistakes)
 
 
 @exercise("inductive_mask", lesson="06")
@@ -85,22 +89,20 @@ def _expect_inductive(found: Tensor, n_support: int, n_query: int) -> None:
     wanted = scope_mask(n_support, n_query, "inductive")
     is_query = torch.arange(size) >= n_support
     row, column, itself = is_query[:, None], is_query[None, :], torch.eye(size, dtype=torch.bool)
-    others = {
+    swapped = scope_mask(n_query, n_support, "inductive")
+    joint = scope_mask(n_support, n_query, "joint")
+    mistakes = {
         "rows and columns are swapped: row i says whom clip i sees, so the columns of the support are filled": wanted.T,
-        "support and query are swapped: the first n_support clips are the support": scope_mask(
-            n_query, n_support, "inductive"
-        ),
-        "a leak: queries see each other. That is the scope joint": scope_mask(n_support, n_query, "joint"),
+        "support and query are swapped: the first n_support clips are the support": swapped,
+        "a leak: queries see each other. That is the scope joint": joint,
         "a leak: queries see each other, and the support not at all. That is the scope split": row == column,
         "a leak: the support sees the queries, and from the second block on every query hears of the others through "
         "it": ~column | itself | ~row,
-        "a query does not see itself: its own token would be lost from its features": ~column & ~torch.zeros_like(row),
+        "a query does not see itself: its own token would be lost from its features": (~column).expand(size, size),
         "the support clips do not see each other, so their features know nothing of the task": itself | (row & ~column),
         "True and False are swapped: True is where the row may see the column": ~wanted,
     }
-    for words, other in others.items():
-        if torch.equal(found, other) and not torch.equal(other, wanted):
-            raise ExerciseError(f"{case}: {words}")
+    refuse_mistakes(found, wanted, {f"{case}: {words}": mistake for words, mistake in mistakes.items()})
     if not torch.equal(found, wanted):
         i, j = (found != wanted).nonzero()[0].tolist()
         kinds = ["query" if k >= n_support else "support" for k in (i, j)]

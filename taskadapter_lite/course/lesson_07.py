@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taskadapter_lite.backbone import load_backbone
-from taskadapter_lite.course.exercises import ExerciseError, agree, exercise, expect_close
+from taskadapter_lite.course.exercises import ExerciseError, exercise, expect_close, refuse_mistakes
 from taskadapter_lite.metrics import cosine_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.training.config import TrainConfig
@@ -41,22 +40,30 @@ def _expect_rates(shares: Tensor, wanted: Tensor, peak: float, warmup_steps: int
     step = torch.arange(n_steps)
     half_cosine = 0.5 * (1 + torch.cos(torch.pi * step / n_steps))
     warm = ((step + 1) / warmup_steps).clamp(max=1)
-    others = {
+    late = half_cosine * (step / warmup_steps).clamp(max=1)
+    flat = warm * 0.5 * (1 + torch.cos(step / n_steps))
+    mistakes = {
         "the warm-up is missing: the first steps take the full rate": half_cosine,
         "the decay is missing: the rate stays at its peak after the warm-up": warm,
-        "step 0 has the rate 0 and learns nothing: warm up by (step + 1) / warmup_steps": half_cosine
-        * (step / warmup_steps).clamp(max=1),
+        "step 0 has the rate 0 and learns nothing: warm up by (step + 1) / warmup_steps": late,
         "the warm-up has no end: its factor is at most 1": half_cosine * (step + 1) / warmup_steps,
-        "pi is missing in the cosine, so it hardly falls: cos(pi * step / n_steps) goes from 1 to -1": warm
-        * 0.5
-        * (1 + torch.cos(step / n_steps)),
+        "pi is missing in the cosine, so it hardly falls: cos(pi * step / n_steps) goes from 1 to -1": flat,
         "a rate below 0 climbs the loss: the decay is half of 1 + cos": warm * torch.cos(torch.pi * step / n_steps),
         "the peak is missing: both factors are shares of it": wanted / peak,
     }
-    for words, other in others.items():
-        if agree(shares, other):
-            raise ExerciseError(words)
-    expect_close(shares, wanted, "rate / peak of every step", "It is warm-up times decay.")
+    expect_close(shares, wanted, "rate / peak of every step", "It is warm-up times decay.", mistakes=mistakes)
+
+
+MISTAKES = {  # switch of `_step` -> how that mistake is told
+    "zero": "the gradients of the step before were still there: begin with optimizer.zero_grad()",
+    "clip": "the gradient was not clipped: nn.utils.clip_grad_norm_ stands between backward and step",
+    "rate": 'the rate was not set: every group in optimizer.param_groups takes it as group["lr"]',
+    "scale": "the temperature is missing: cosines lie between -1 and 1, too close together for a softmax",
+    "softmax": "the softmax is taken twice: F.cross_entropy wants scores and does it itself",
+    "swap": "support and query are swapped: the first n_support clips are the support",
+    "frames": "only the first frame was compared: a clip's feature is the mean over its frames",
+    "move": "no weight has moved: loss.backward() fills the gradients, optimizer.step() takes the step",
+}
 
 
 @exercise("training_step", lesson="07")
@@ -67,23 +74,10 @@ def judge_training_step(answer: Step) -> None:
     given = (*_start(), torch.tensor([2, 0, 1, 0]))
     wanted, right_loss = _taken(_step, *given)
     found, loss = _taken(answer, *given)
-    mistakes = {
-        "the gradients of the step before were still there: begin with optimizer.zero_grad()": _step_with(zero=False),
-        "the gradient was not clipped: nn.utils.clip_grad_norm_ stands between backward and step": _step_with(
-            clip=False
-        ),
-        'the rate was not set: every group in optimizer.param_groups takes it as group["lr"]': _step_with(rate=False),
-        "the temperature is missing: cosines lie between -1 and 1, too close together for a softmax": _step_with(
-            scale=False
-        ),
-        "the softmax is taken twice: F.cross_entropy wants scores and does it itself": _step_with(softmax=True),
-        "support and query are swapped: the first n_support clips are the support": _step_with(swapped=True),
-        "only the first frame was compared: a clip's feature is the mean over its frames": _step_with(frames=1),
-        "no weight has moved: loss.backward() fills the gradients, optimizer.step() takes the step": _no_step,
-    }
-    for words, mistake in mistakes.items():
-        if _equal(found, _taken(mistake, *given)[0]):
-            raise ExerciseError(words)
+    mistakes = {words: _taken(partial(_step, mistake=name), *given)[0] for name, words in MISTAKES.items()}
+    refuse_mistakes(
+        _weights(found), _weights(wanted), {words: _weights(model) for words, model in mistakes.items()}, 1e-6
+    )
     if loss is None:
         raise ExerciseError("training_step returns None: it ends with return loss.item()")
     expect_close(float(loss), right_loss, "the loss", "Cross-entropy over the queries, of temperature times cosines.")
@@ -124,40 +118,27 @@ def _step(
     learning_rate: float,
     temperature: float,
     clip_norm: float,
-    *,
-    zero: bool = True,
-    clip: bool = True,
-    rate: bool = True,
-    scale: bool = True,
-    softmax: bool = False,
-    swapped: bool = False,
-    frames: int | None = None,
+    mistake: str | None = None,
 ) -> float:
-    """One step as it should be; the switches each make one mistake."""
-    if zero:
+    """One step as it should be, or with one of `MISTAKES`."""
+    if mistake != "zero":
         optimizer.zero_grad()
-    features = model.adapt(tokens, n_support)[:, :frames]
-    n_first = len(labels) if swapped else n_support
-    first, last = features[:n_first], features[n_first:]
-    support, query = (last, first) if swapped else (first, last)
-    scores = cosine_scores(support[:, None], query) * (temperature if scale else 1.0)
-    loss = F.cross_entropy(scores.softmax(dim=-1) if softmax else scores, labels)
+    features = model.adapt(tokens, n_support)
+    features = features[:, :1] if mistake == "frames" else features
+    support, query = features[:n_support], features[n_support:]
+    if mistake == "swap":
+        query, support = features[: len(labels)], features[len(labels) :]
+    scores = cosine_scores(support[:, None], query) * (1.0 if mistake == "scale" else temperature)
+    loss = F.cross_entropy(scores.softmax(dim=-1) if mistake == "softmax" else scores, labels)
     loss.backward()
-    if clip:
+    if mistake != "clip":
         nn.utils.clip_grad_norm_(model.trainable_parameters(), clip_norm)
-    for group in optimizer.param_groups if rate else ():
+    for group in optimizer.param_groups if mistake != "rate" else ():
         group["lr"] = learning_rate
-    optimizer.step()
+    if mistake != "move":
+        optimizer.step()
     return loss.item()
 
 
-def _step_with(**mistake: Any) -> Step:
-    return partial(_step, **mistake)
-
-
-def _no_step(*given: object) -> float:
-    return 0.0
-
-
-def _equal(one: TaskAdapterViT, other: TaskAdapterViT) -> bool:
-    return all(agree(weight, other.adapter_state()[name], 1e-6) for name, weight in one.adapter_state().items())
+def _weights(model: TaskAdapterViT) -> Tensor:
+    return torch.cat([weight.flatten() for weight in model.adapter_state().values()])

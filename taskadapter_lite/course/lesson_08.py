@@ -10,7 +10,14 @@ from timm.models.vision_transformer import Attention
 from torch import Tensor
 
 from taskadapter_lite.attention import attention_weights
-from taskadapter_lite.course.exercises import ExerciseError, agree, exercise, expect_close, expect_shape
+from taskadapter_lite.course.exercises import (
+    ExerciseError,
+    agree,
+    exercise,
+    expect_close,
+    expect_shape,
+    refuse_mistakes,
+)
 
 BATCH, LENGTH, HEADS, D = 3, 5, 2, 8
 Watch = Callable[[Attention, list[Tensor]], Any]
@@ -31,7 +38,7 @@ def judge_watch_attention(answer: Watch) -> None:
         raise ExerciseError("the output of the attention has changed: a hook that watches returns nothing")
     if len(seen) != 2:
         raise ExerciseError(f"two passes left {len(seen)} entries in seen: append the weights of each pass")
-    _expect_weights(seen[0], attention, sequences, None)
+    _expect_weights(seen[0], attention, sequences, torch.ones_like(mask))
     _expect_weights(seen[1], attention, sequences, mask)
     if seen[0].requires_grad:
         raise ExerciseError("the weights keep the graph of the pass in memory: compute them under torch.no_grad()")
@@ -51,35 +58,25 @@ def _case() -> tuple[Attention, Tensor, Tensor]:
     return attention.eval(), sequences, mask | torch.eye(LENGTH, dtype=torch.bool)
 
 
-def _expect_weights(found: Tensor, attention: Attention, sequences: Tensor, mask: Tensor | None) -> None:
-    """The weights of one pass, or what else this is."""
+def _expect_weights(found: Tensor, attention: Attention, sequences: Tensor, mask: Tensor) -> None:
+    """The weights of one pass, or what else this is; a mask that allows everything is none."""
     expect_shape(found, (BATCH, HEADS, LENGTH, LENGTH), "an entry of seen", "It is (batch, heads, length, length).")
-    wanted = attention_weights(attention, sequences, mask).detach()
+    wanted, free = (attention_weights(attention, sequences, seen).detach() for seen in (mask, None))
+    turned = attention_weights(attention, sequences, ~mask).detach().nan_to_num()
     q, k, v = attention.qkv(sequences).detach().unflatten(-1, (3, HEADS, D // HEADS)).permute(2, 0, 3, 1, 4)
-    if mask is None:
-        logits = q @ k.mT / (D // HEADS) ** 0.5
-        others = {
-            "rows do not sum to 1: the softmax is missing": logits,
-            "columns sum to 1, not rows: the softmax runs over the last axis, those who are seen": logits.softmax(-2),
-            "the scale is missing: divide by the root of the width of a head": (q @ k.mT).softmax(-1),
-            "the scale is that of all heads together: divide by the root of the width of one head": (
-                q @ k.mT / D**0.5
-            ).softmax(-1),
-            "queries and keys are swapped: rows ask": logits.mT.softmax(-1),
-            "these are queries times values: qkv holds queries, keys, values, in this order": (
-                q @ v.mT / (D // HEADS) ** 0.5
-            ).softmax(-1),
-        }
-    else:
-        free = attention_weights(attention, sequences).detach()
-        others = {
-            "the mask was not used: what may not be seen has the weight 0": free,
-            "the mask came after the softmax, so rows no longer sum to 1: put -inf there before it": free * mask,
-            "the mask is turned round: ~mask is what may not be seen": attention_weights(attention, sequences, ~mask)
-            .detach()
-            .nan_to_num(),
-        }
-    for words, other in others.items():
-        if agree(found.nan_to_num(), other):
-            raise ExerciseError(words)
-    expect_close(found, wanted, "an entry of seen" + (" with a mask" if mask is not None else ""), "Rows ask.")
+    root = (D // HEADS) ** 0.5
+    logits, unscaled = q @ k.mT / root, q @ k.mT
+    of_values, of_all_heads = (q @ v.mT / root).softmax(-1), (unscaled / D**0.5).softmax(-1)
+    mistakes = {
+        "rows do not sum to 1: the softmax is missing": logits,
+        "columns sum to 1, not rows: the softmax runs over the last axis, those who are seen": logits.softmax(-2),
+        "the scale is missing: divide by the root of the width of a head": unscaled.softmax(-1),
+        "the scale is that of all heads together: divide by the root of the width of one head": of_all_heads,
+        "queries and keys are swapped: rows ask": logits.mT.softmax(-1),
+        "these are queries times values: qkv holds queries, keys, values, in this order": of_values,
+        "the mask was not used: what may not be seen has the weight 0": free,
+        "the mask came after the softmax, so rows no longer sum to 1: put -inf there before it": free * mask,
+        "the mask is turned round: ~mask is what may not be seen": turned,
+    }
+    refuse_mistakes(found.nan_to_num(), wanted, mistakes)
+    expect_close(found, wanted, "an entry of seen" if mask.all() else "an entry of seen with a mask", "Rows ask.")
