@@ -66,9 +66,13 @@ def query_maps(weights: Any, query: int, head: int | None = None) -> np.ndarray:
         query: the row, 0..B-1.
         head: one head; the mean over heads by default.
     """
-    rows = as_array(weights)[..., query, :]  # (T, N, heads, B)
-    rows = rows.mean(axis=2) if head is None else rows[:, :, head]
+    rows = of_head(as_array(weights)[..., query, :], head, axis=2)
     return token_maps(rearrange(rows, "t n b -> b t n"))
+
+
+def of_head(shares: np.ndarray, head: int | None, axis: int) -> np.ndarray:
+    """The shares of one head, or their mean over all heads along `axis`."""
+    return shares.mean(axis=axis) if head is None else shares.take(head, axis=axis)
 
 
 def darkest_share(maps: np.ndarray) -> float:
@@ -162,10 +166,8 @@ def mark_token(strips: Axes, maps: np.ndarray, token: tuple[int, int]) -> list[A
     Returns:
         What was added, so that it can be taken away again.
     """
-    grid, added = maps.shape[2:], []
-    for y in (QUERY_ROW, *range(len(maps))):
-        added.append(_frame_token(strips, token, grid, y))
-    return added + [_write_share(strips, token, shares, y) for y, shares in enumerate(maps)]
+    frames = [_frame_token(strips, token, maps.shape[2:], y) for y in (QUERY_ROW, *range(len(maps)))]
+    return frames + [_write_share(strips, token, shares, y) for y, shares in enumerate(maps)]
 
 
 def plot_token_attention(clip: Any, weights: Any, n: int, head: int | None = None, ax: Axes | None = None) -> Axes:
@@ -179,8 +181,7 @@ def plot_token_attention(clip: Any, weights: Any, n: int, head: int | None = Non
 
     Shares of a frame sum to 1 over its patches and the class token, which is not drawn.
     """
-    rows = as_array(weights)[:, :, n]  # (T, heads, N)
-    maps = token_maps(rows.mean(axis=1) if head is None else rows[:, head])
+    maps = token_maps(of_head(as_array(weights)[:, :, n], head, axis=1))
     ax = ax or plt.subplots(figsize=(1.25 * len(maps), 1.6))[1]
     draw_strip(ax, lit_frames(clip, maps, float(maps.max())))
     for t in range(len(maps) if n else 0):
@@ -192,25 +193,19 @@ def plot_token_attention(clip: Any, weights: Any, n: int, head: int | None = Non
 
 def _attention_axes(n_videos: int, T: int, aspect: float, figure: Figure | None) -> np.ndarray:
     """Strips, bars beside them and lines below, that share frames and rows; sizes in inches."""
-    left, width, bars, below, lines = 1.9, 6.75, 1.55, 0.55, 1.05
-    strips = width / T * aspect * (n_videos - QUERY_ROW)  # one row too many: room around the query
+    left, width, below, lines = 1.9, 6.75, 0.55, 1.05
+    above, height = below + lines + 0.3, width / T * aspect * (n_videos - QUERY_ROW)  # a row more: room for the query
+    places = (left, above, width, height), (left + width + 0.15, above, 1.55, height), (left, below, width, lines)
     figure = figure or plt.figure()
-    figure.set_size_inches(10.4, below + lines + 0.3 + strips + 0.35)
+    figure.set_size_inches(10.4, above + height + 0.35)
     scale = np.array([10.4, figure.get_figheight()] * 2)
-    axes = [
-        figure.add_axes(np.array(place) / scale)
-        for place in (
-            (left, below + lines + 0.3, width, strips),
-            (left + width + 0.15, below + lines + 0.3, bars, strips),
-            (left, below, width, lines),
-        )
-    ]
+    axes = np.array([figure.add_axes(np.array(place) / scale) for place in places])
     for ax in axes[:2]:
         ax.set(ylim=(n_videos - 0.5, QUERY_ROW - 0.5), yticks=[])
     axes[0].set(xlim=(-0.5, T - 0.5), xticks=[])  # the lines below have the same frames
     axes[0].spines[:].set_visible(False)
     axes[2].set(xlim=(-0.5, T - 0.5), xticks=range(T))
-    return np.array(axes)
+    return axes
 
 
 def _colour(i: int, query: int, labels: np.ndarray) -> str:
@@ -232,9 +227,9 @@ def _frame_token(ax: Axes, token: tuple[int, int], grid: tuple[int, int], y: flo
 
 
 def _write_share(ax: Axes, token: tuple[int, int], maps: np.ndarray, y: float) -> Artist:
-    t, share = token[0], maps[token[0]].flat[token[1] - 1]
+    t, n = token
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}
-    text = f"{100 * share:.0f}%"
+    text = f"{100 * maps[t].flat[n - 1]:.0f}%"
     return ax.text(t, y + 0.44, text, ha="center", va="bottom", fontsize=8, fontweight="bold", bbox=box)
 
 
@@ -251,13 +246,11 @@ def _share_bars(ax: Axes, shares: np.ndarray, colours: list[str], chance: float)
 
 def _share_lines(ax: Axes, shares: np.ndarray, labels: np.ndarray, query: int, visible: np.ndarray, same: str) -> None:
     """Shares (B, T) frame by frame: of the mean video of the own class, and of the mean one of the other classes."""
-    chance, others = 1 / len(visible), [i for i in visible if i != query]
-    own_rows = [i for i in others if labels[i] == labels[query]]
-    other_rows = [i for i in others if labels[i] != labels[query]]
-    if own_rows:
-        ax.plot(100 * shares[own_rows].mean(axis=0), "o-", color=OWN, label=plain(same))
-    if other_rows:
-        ax.plot(100 * shares[other_rows].mean(axis=0), "s-.", color=OTHER, label="other classes")
+    chance, others = 1 / len(visible), visible[visible != query]
+    own = labels[others] == labels[query]
+    for part, style, colour, name in ((own, "o-", OWN, plain(same)), (~own, "s-.", OTHER, "other classes")):
+        if part.any():
+            ax.plot(100 * shares[others[part]].mean(axis=0), style, color=colour, label=name)
     ax.axhline(100 * chance, color="#555555", linestyle="--", linewidth=1)
     ax.set(xlabel="frame t", ylabel="share\nof a video (%)", ylim=(0, max(ax.get_ylim()[1], 100 * chance) * 1.15))
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 0.72), handlelength=2.6)

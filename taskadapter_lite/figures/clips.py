@@ -69,6 +69,11 @@ def draw_strip(ax: Axes, frames: np.ndarray) -> None:
     T, H, W, _ = frames.shape
     place_strip(ax, frames)
     ax.set(xlim=(-0.5, T - 0.5), ylim=(0.5, -0.5), aspect=H / W, yticks=[])
+    hide_frame(ax)
+
+
+def hide_frame(ax: Axes) -> None:
+    """Take away spines and the lines of ticks; their labels stay."""
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 
@@ -96,13 +101,12 @@ def show_clip(clip: Any, ax: Axes | None = None, title: str | None = None, frame
     return ax
 
 
-def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> bytes:
+def animation_bytes(clips: Any, fps: float = 6) -> bytes:
     """An endless GIF of one clip (T, 3, H, W), or of several of equal shape (B, T, 3, H, W) side by side.
 
     Args:
         clips: uint8 or float RGB in [0, 1].
         fps: frames a second, above 0.
-        height: pixels; the clip's own height by default.
     """
     if fps <= 0:
         raise ValueError(f"frames a second must be above 0, not {fps}")
@@ -112,11 +116,6 @@ def animation_bytes(clips: Any, fps: float = 6, height: int | None = None) -> by
     pixels = (255 * joined).round().astype(np.uint8)
     palette = Image.fromarray(rearrange(pixels, "t h w c -> (t h) w c")).quantize(COLOURS)  # shared: no flicker
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in pixels]
-    if height:
-        images = [
-            image.resize((round(image.width * height / image.height), height), Image.Resampling.NEAREST)
-            for image in images
-        ]
     buffer = io.BytesIO()
     images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
     return buffer.getvalue()
@@ -185,8 +184,10 @@ def show_episode(
     Frames left out are not shown: a class can look ambiguous here and be clear in motion (`play_clip`).
     """
     support_labels, query_labels = as_array(support_labels), as_array(query_labels)
-    support_of = [np.flatnonzero(support_labels == label) for label in range(len(class_names))]
-    query_of = [np.flatnonzero(query_labels == label) for label in range(len(class_names))]
+    support_of, query_of = (
+        [np.flatnonzero(labels == label) for label in range(len(class_names))]
+        for labels in (support_labels, query_labels)
+    )
     k_shot, n_query = max(map(len, support_of)), max(map(len, query_of))
     T, _, H, W = support.shape[1:]
     frames = frames or max(2, min(T, 12 // (k_shot + n_query)))
@@ -208,15 +209,14 @@ def show_episode(
             if predictions is not None:
                 _mark_prediction(axes[label, k_shot + column], int(as_array(predictions)[i]), label, class_names)
         axes[label, 0].text(-0.04, 0.5, wrap(name, 22), transform=axes[label, 0].transAxes, ha="right", va="center")
-    axes[0, 0].set_title("support", pad=20 if predictions is not None else 6)
-    axes[0, k_shot].set_title("query", pad=20 if predictions is not None else 6)
+    for column, part in ((0, "support"), (k_shot, "query")):
+        axes[0, column].set_title(part, pad=20 if predictions is not None else 6)
     return axes
 
 
 def _mark_prediction(ax: Axes, predicted: int, label: int, class_names: Sequence[str]) -> None:
-    right = predicted == label
-    text = f"{'✓' if right else '✗'} {plain(class_names[predicted])}"
-    ax.text(0, 1.03, text, transform=ax.transAxes, fontsize=9, color=OTHER if right else OWN)
+    sign, colour = ("✓", OTHER) if predicted == label else ("✗", OWN)
+    ax.text(0, 1.03, f"{sign} {plain(class_names[predicted])}", transform=ax.transAxes, fontsize=9, color=colour)
 
 
 def wrap(text: str, width: int) -> str:

@@ -10,15 +10,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from taskadapter_lite.figures.clips import MARKERS, as_array, as_frames, plain
+from taskadapter_lite.figures.clips import MARKERS, as_array, as_frames, hide_frame, plain
 
 
 def principal_plane(features: Any) -> tuple[np.ndarray, np.ndarray]:
     """Unit-length features (B, D) on their two main axes: places (B, 2), and the share of variance of each (2,)."""
-    features = as_array(features).astype(float)
-    features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    features = _unit(as_array(features).astype(float))
     left, singular, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
     return left[:, :2] * singular[:2], singular[:2] ** 2 / (singular**2).sum()
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def plot_feature_shift(
@@ -47,12 +50,11 @@ def plot_feature_shift(
     axes = figure.subplots(1, len(stages), squeeze=False)[0]
     figure.subplots_adjust(left=0.07, right=0.99, top=0.87, bottom=0.27, wspace=0.28)
     for ax, (name, features) in zip(axes, stages.items(), strict=True):
-        features = as_array(features).astype(float)
-        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+        features = _unit(as_array(features).astype(float))
         prototypes = np.stack([features[:n_support][labels[:n_support] == c].mean(0) for c in range(len(class_names))])
         places, variance = principal_plane(np.concatenate([features, prototypes]))
         _scatter_episode(ax, places, labels, n_support, class_names)
-        cosines = features[n_support:] @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
+        cosines = features[n_support:] @ _unit(prototypes).T
         right = int((cosines.argmax(axis=1) == labels[n_support:]).sum())
         ax.set_title(f"{plain(name)}: {right} of {len(cosines)} right")
         ax.set(xlabel=f"main axis 1 ({variance[0]:.0%} of variance)", ylabel=f"main axis 2 ({variance[1]:.0%})")
@@ -63,12 +65,10 @@ def plot_feature_shift(
 
 
 def _scatter_episode(ax: Axes, places: np.ndarray, labels: np.ndarray, n_support: int, names: Sequence[str]) -> None:
-    B = len(labels)
-    for c, name in enumerate(names):
+    (support_places, query_places), prototypes = np.split(places[: len(labels)], [n_support]), places[len(labels) :]
+    for c, (name, prototype) in enumerate(zip(names, prototypes, strict=True)):
         colour, marker = f"C{c % 7}", MARKERS[c % len(MARKERS)]
-        support = places[:B][(labels == c) & (np.arange(B) < n_support)]
-        query = places[:B][(labels == c) & (np.arange(B) >= n_support)]
-        prototype = places[B + c]
+        support, query = support_places[labels[:n_support] == c], query_places[labels[n_support:] == c]
         for point in query:
             ax.plot(*np.stack([point, prototype]).T, color=colour, linewidth=0.8, alpha=0.6)
         ax.plot(*support.T, marker, color=colour, markersize=5, alpha=0.7)
@@ -106,15 +106,13 @@ def plot_alignment(
     figure = figure or plt.figure()
     figure.set_size_inches(7.2, 6.6)
     ax = figure.add_axes((0.2, 0.09, 0.62, 0.676))
-    low, high = limits or (None, None)
-    image = ax.imshow(similarity, cmap="viridis", aspect="auto", vmin=low, vmax=high)
+    image = ax.imshow(similarity, cmap="viridis", aspect="auto", clim=limits)
     if weights is not None:
         weights = as_array(weights).astype(float)
         y, x = np.nonzero(weights > 0.01 * weights.max())
         ax.scatter(x, y, s=260 * weights[y, x] / weights.max(), color="white", edgecolor="black", linewidth=1.2)
     ax.set(xticks=range(columns), yticks=range(rows), xlabel="support frame t", ylabel="query frame t")
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
+    hide_frame(ax)
     bar = figure.colorbar(image, cax=figure.add_axes((0.85, 0.09, 0.022, 0.676)))
     bar.set_label("cosine similarity of two frames")
     bar.outline.set_visible(False)

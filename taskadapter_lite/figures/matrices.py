@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from taskadapter_lite.figures.clips import OTHER, OWN, as_array, plain, wrap
+from taskadapter_lite.figures.attention import of_head
+from taskadapter_lite.figures.clips import OTHER, OWN, as_array, hide_frame, plain, wrap
 
 
 def plot_scope_masks(masks: Mapping[str, Any], n_support: int, figure: Figure | None = None) -> np.ndarray:
@@ -32,7 +34,7 @@ def plot_scope_masks(masks: Mapping[str, Any], n_support: int, figure: Figure | 
         mask = as_array(mask)
         ax.imshow(mask, cmap=ListedColormap(["#F2F2F2", OTHER]), vmin=0, vmax=1)
         _grid_lines(ax, len(mask), n_support)
-        names = [f"S{i + 1}" if i < n_support else f"Q{i + 1 - n_support}" for i in range(len(mask))]
+        names = _video_names(len(mask), n_support)
         every = max(1, len(mask) // 12)
         ax.set_xticks(range(0, len(mask), every), names[::every])
         ax.set_yticks(range(0, len(mask), every), names[::every])
@@ -41,14 +43,18 @@ def plot_scope_masks(masks: Mapping[str, Any], n_support: int, figure: Figure | 
     return axes
 
 
+def _video_names(size: int, n_support: int) -> list[str]:
+    return [f"S{i + 1}" if i < n_support else f"Q{i + 1 - n_support}" for i in range(size)]
+
+
 def _grid_lines(ax: Axes, size: int, n_support: int, colour: str = "white") -> None:
     for edge in np.arange(0.5, size - 1):
         ax.axhline(edge, color=colour, linewidth=0.8)
         ax.axvline(edge, color=colour, linewidth=0.8)
     ax.axhline(n_support - 0.5, color="black", linewidth=1.5)
     ax.axvline(n_support - 0.5, color="black", linewidth=1.5)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0, labelsize=8)
+    hide_frame(ax)
+    ax.tick_params(labelsize=8)
 
 
 def own_class_mass(weights: Any, labels: Any, n_support: int, tokens: slice = slice(1, None)) -> np.ndarray:
@@ -84,8 +90,7 @@ def video_matrix(weights: Any, labels: Any, n_support: int, head: int | None = N
     """
     labels = as_array(labels)
     order = np.lexsort((np.arange(len(labels)), labels, np.arange(len(labels)) >= n_support))
-    shares = as_array(weights)[:, 1:].mean(axis=(0, 1))
-    shares = shares.mean(axis=0) if head is None else shares[head]
+    shares = of_head(as_array(weights)[:, 1:].mean(axis=(0, 1)), head, axis=0)
     return shares[order][:, order], order
 
 
@@ -113,12 +118,9 @@ def plot_video_matrix(
     labels = as_array(labels)[order]
     brightest = float(shares.max())
     _draw_shares(ax, shares, labels, n_support, brightest)
-    names = [f"S{i + 1}" if i < n_support else f"Q{i + 1 - n_support}" for i in range(len(labels))]
+    names = _video_names(len(labels), n_support)
     if len(labels) <= 12:
-        for (row, column), share in np.ndenumerate(shares):
-            if share > 0:
-                ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=9,
-                        color="black" if share > 0.6 * brightest else "white")  # fmt: skip
+        _write_cells(ax, 100 * shares, 100 * brightest)
     every = max(1, len(labels) // 15)
     ax.set_xticks(range(0, len(labels), every), names[::every])
     rows = [f"{wrap(class_names[c], 26)}  {name}" for c, name in zip(labels, names, strict=True)]
@@ -128,6 +130,14 @@ def plot_video_matrix(
     bar.set_label("share of attention (%)")
     bar.outline.set_visible(False)
     return ax
+
+
+def _write_cells(ax: Axes, percents: np.ndarray, brightest: float, least: float = 0, fontsize: float = 9) -> None:
+    """Write the cells above `least` that hold anything, dark on what is bright."""
+    for (row, column), percent in np.ndenumerate(percents):
+        if percent > 0 and percent >= least:
+            colour = "black" if percent > 0.6 * brightest else "white"
+            ax.text(column, row, f"{percent:.0f}", ha="center", va="center", fontsize=fontsize, color=colour)
 
 
 def plot_video_matrices(
@@ -168,13 +178,11 @@ def _draw_shares(ax: Axes, shares: np.ndarray, labels: np.ndarray, n_support: in
     ax.set_facecolor("#E6E6E6")
     ax.imshow(100 * np.ma.masked_equal(shares, 0), cmap="viridis", vmin=0, vmax=100 * brightest)
     _grid_lines(ax, len(labels), n_support, "#FFFFFF55")
-    part = np.arange(len(labels)) >= n_support
-    for rows in (False, True):
-        for columns in (False, True):
-            for c in np.unique(labels):
-                y, x = (np.flatnonzero((labels == c) & (part == side)) for side in (rows, columns))
-                if len(y) and len(x) and shares[np.ix_(y, x)].any():
-                    ax.add_patch(Rectangle((x[0] - 0.5, y[0] - 0.5), len(x), len(y), fill=False, ec=OWN, lw=2))
+    is_query = np.arange(len(labels)) >= n_support
+    for c, rows, columns in product(np.unique(labels), (False, True), (False, True)):
+        y, x = (np.flatnonzero((labels == c) & (is_query == side)) for side in (rows, columns))
+        if shares[np.ix_(y, x)].any():
+            ax.add_patch(Rectangle((x[0] - 0.5, y[0] - 0.5), len(x), len(y), fill=False, ec=OWN, lw=2))
 
 
 def plot_confusion(
@@ -199,16 +207,12 @@ def plot_confusion(
     ax = ax or plt.subplots(figsize=(4.2 + 0.36 * C, 1.6 + 0.33 * C))[1]
     ax.imshow(percents, cmap="viridis", vmin=0, vmax=100)
     if C <= 30:
-        for (row, column), percent in np.ndenumerate(percents):
-            if percent >= 0.5:
-                ax.text(column, row, f"{percent:.0f}", ha="center", va="center", fontsize=8 if C > 12 else 9,
-                        color="black" if percent > 60 else "white")  # fmt: skip
+        _write_cells(ax, percents, 100, least=0.5, fontsize=8 if C > 12 else 9)
     for pair in pairs:
         for row, column in (pair, pair[::-1]):
             ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=OWN, lw=2.2))
     ax.set_xticks(range(C), [str(i + 1) for i in range(C)])
     ax.set_yticks(range(C), [f"{plain(name)}  {i + 1}" for i, name in enumerate(class_names)])
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
+    hide_frame(ax)
     ax.set(xlabel="taken for class", title="confusion, % of each row" + (" (orange: reversed pair)" if pairs else ""))
     return ax

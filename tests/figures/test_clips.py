@@ -44,8 +44,8 @@ def test_a_clip_of_wrong_shape_or_range_is_refused(clip, word):
 
 def test_an_animation_has_every_frame_for_its_time():
     clip = np.stack([np.full((3, 8, 8), 60 * t, np.uint8) for t in range(T)])
-    image = Image.open(io.BytesIO(figures.animation_bytes(np.stack([clip, clip]), fps=5, height=16)))
-    assert (image.n_frames, image.size, image.info["duration"], image.info["loop"]) == (T, (32, 16), 200, 0)
+    image = Image.open(io.BytesIO(figures.animation_bytes(np.stack([clip, clip]), fps=5)))
+    assert (image.n_frames, image.size, image.info["duration"], image.info["loop"]) == (T, (16, 8), 200, 0)
     for t in range(T):
         image.seek(t)
         assert abs(image.convert("L").getpixel((3, 3)) - 60 * t) <= 2
