@@ -12,7 +12,7 @@ import torch
 from taskadapter_lite import figures
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
 from taskadapter_lite.commands.attention import answer, draw_attention, first_right
-from taskadapter_lite.data.datasets import bundled_clips, verify_bundled
+from taskadapter_lite.data import bundled_clips, verify_bundled
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.data.which_attribute import AttributeEpisodes, AttributePortraits
 from taskadapter_lite.episodes import check_disjoint

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taskadapter_lite.commands._fields import add_fields, given_fields
 from taskadapter_lite.commands._options import add_device_argument, chosen_device
-from taskadapter_lite.data.datasets import verify_bundled
+from taskadapter_lite.data import verify_bundled
 from taskadapter_lite.data.which_attribute import ATTRIBUTES
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS

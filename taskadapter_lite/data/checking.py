@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
@@ -67,35 +67,21 @@ class Report:
         lines = [f"{'part':8} {'expected':>9} {'found':>9} {'readable':>9}"]
         for part, counts in self.videos.items():
             lines.append(f"{part:8} {counts['expected']:9,} {counts['found']:9,} {counts['readable']:9,}")
-        for name in (
-            "missing_classes",
-            "missing",
-            "unreadable",
-            "too_short",
-            "other_length",
-            "named_differently",
-            "thin_classes",
-            "shared_classes",
-            "same_file",
-            "without_clips",
-        ):
+        _root, _dataset, _lists, _videos, *kinds, _problems = fields(self)
+        for name in (kind.name for kind in kinds):
             findings = getattr(self, name)
             findings = list(findings.items()) if isinstance(findings, dict) else findings
             if findings:
                 lines.append(f"{name.replace('_', ' ')}: {len(findings):,}")
-                lines += [f"  {_in_words(finding)}" for finding in findings[:SHOWN]]
+                words = [(finding,) if isinstance(finding, str) else finding for finding in findings[:SHOWN]]
+                lines += [f"  {' | '.join(map(str, finding))}" for finding in words]
                 lines += [f"  ... and {len(findings) - SHOWN:,} more"] if len(findings) > SHOWN else []
-        page = (
-            ""
-            if self.dataset == "folder"
-            else f"; {self.dataset} is to be had from {published_split(self.dataset).page}"
-        )
-        lines.append(f"not usable: {'; '.join(self.problems)}{page}" if self.problems else "usable")
-        return "\n".join(lines)
-
-
-def _in_words(finding: str | tuple) -> str:
-    return finding if isinstance(finding, str) else " | ".join(str(word) for word in finding)
+        if not self.problems:
+            return "\n".join([*lines, "usable"])
+        why = list(self.problems)
+        if self.dataset != "folder":
+            why.append(f"{self.dataset} is to be had from {published_split(self.dataset).page}")
+        return "\n".join([*lines, f"not usable: {'; '.join(why)}"])
 
 
 @dataclass
@@ -176,8 +162,7 @@ def _in_folders(paths: list[str]) -> list[_Video]:
 def _without_clips(root: Path, paths: list[str]) -> list[str]:
     """The topmost folders that hold no clip; nothing hidden."""
     holding = {str(folder) for path in paths for folder in (PurePosixPath(path), *PurePosixPath(path).parents)}
-    empty = []
-    clips = set(paths)
+    clips, empty = set(paths), []
     for folder, folders, _ in os.walk(root):
         relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
         visible = sorted(name for name in folders if not name.startswith("."))
@@ -255,11 +240,10 @@ def _judge(report: Report, videos: list[_Video], there: list[_Video], readable: 
     clips = Counter(video.clip.class_name for video in readable)
     classes = dict.fromkeys(video.clip.class_name for video in videos)
     report.thin_classes = {name: clips[name] for name in classes if clips[name] < min_clips}
-    if report.missing_classes:
-        report.problems.append(f"{len(report.missing_classes)} of {len(classes)} classes have no video")
-    if report.thin_classes:
-        report.problems.append(f"{len(report.thin_classes)} of {len(classes)} classes have less than {min_clips} clips")
-    if report.shared_classes:
-        report.problems.append(f"{len(report.shared_classes)} classes are in two parts of the split")
-    if report.same_file:
-        report.problems.append(f"{len(report.same_file)} files are listed twice, under two names or in two parts")
+    for found, words in (
+        (report.missing_classes, f"of {len(classes)} classes have no video"),
+        (report.thin_classes, f"of {len(classes)} classes have less than {min_clips} clips"),
+        (report.shared_classes, "classes are in two parts of the split"),
+        (report.same_file, "files are listed twice, under two names or in two parts"),
+    ):
+        report.problems += [f"{len(found)} {words}"] if found else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,27 +27,13 @@ from taskadapter_lite.data.public import (
     sort_by_class,
     split_classes,
 )
-from taskadapter_lite.files import data_dir, read_manifest, refuse_outside
-from taskadapter_lite.sprites.bundled import clips_folder, verify_bundled
-from taskadapter_lite.sprites.render import ACTIONS, render_clips
+from taskadapter_lite.files import read_manifest, refuse_outside
+from taskadapter_lite.sprites.actions import ACTIONS
+from taskadapter_lite.sprites.bundled import clips_folder
+from taskadapter_lite.sprites.render import render_clips
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in `typing` from Python 3.11 on
-
-__all__ = [
-    "ClipFolder",
-    "FileClips",
-    "FrameFolder",
-    "LabelledClips",
-    "ListedClips",
-    "SpriteClips",
-    "bundled_clips",
-    "data_dir",
-    "open_dataset",
-    "published_split",
-    "read_split_list",
-    "verify_bundled",
-]
 
 
 class ClipFolder(FileClips):
@@ -84,14 +70,19 @@ def _of_classes(
     root: Path, by_class: dict[str, list[str]], class_names: Sequence[str] | None
 ) -> tuple[list[str], list[int], list[str]]:
     """Paths, labels and names of the classes wanted, all of them by default."""
-    names = list(by_class) if class_names is None else list(class_names)
+    names = list(by_class) if class_names is None else class_names
     if not names:
         raise ValueError(f"{root} holds no class folders with clips; videos belong into {root}/<class>/")
     absent = next((name for name in names if name not in by_class), None)
     if absent is not None:
         raise ValueError(f"class {absent!r} has no {'clip' if (root / absent).is_dir() else 'folder'} in {root}")
-    found = [(path, label) for label, name in enumerate(names) for path in by_class[name]]
-    return [path for path, _ in found], [label for _, label in found], names
+    return _numbered({name: by_class[name] for name in names})
+
+
+def _numbered(by_class: Mapping[str, Sequence[str]]) -> tuple[list[str], list[int], list[str]]:
+    """Paths, labels and names, class after class."""
+    paths = [path for clips in by_class.values() for path in clips]
+    return paths, [label for label, clips in enumerate(by_class.values()) for _ in clips], list(by_class)
 
 
 def _refuse_unopened(root: Path, clips: Sequence[str]) -> None:
@@ -129,20 +120,14 @@ class ListedClips(FileClips):
                 f"{len(missing)} of {len(listed)} listed videos are not below {root}, the first is {missing[0]!r}; "
                 "check-data lists them all"
             )
-        if same := first_same_file(found):
-            raise ValueError(f"{same[0]!r} and {same[1]!r} are listed as two videos, but both are {root / same[2]}")
-        there = [(path, class_names.index(clip.class_name)) for path, clip in found if path is not None]
-        super().__init__(root, [path for path, _ in there], [label for _, label in there], class_names, **options)
+        there = [(path, clip) for path, clip in found if path is not None]
+        listed_as: dict[str, str] = {}
+        for path, clip in there:
+            if (name := listed_as.setdefault(path, clip.path)) != clip.path:
+                raise ValueError(f"{name!r} and {clip.path!r} are listed as two videos, but both are {root / path}")
+        labels = [class_names.index(clip.class_name) for _, clip in there]
+        super().__init__(root, [path for path, _ in there], labels, class_names, **options)
         self.skipped = [(path, "no such file") for path in missing] + self.skipped
-
-
-def first_same_file(found: Iterable[tuple[str | None, ListedClip]]) -> tuple[str, str, str] | None:
-    """The first two listed names that lead to one file, and the file."""
-    listed_as: dict[str, str] = {}
-    for path, clip in found:
-        if path is not None and listed_as.setdefault(path, clip.path) != clip.path:
-            return listed_as[path], clip.path, path
-    return None
 
 
 def open_dataset(
@@ -205,23 +190,20 @@ def _open_folder(root: Path, split: str | None, split_file: str | Path | None, o
         return ClipFolder(root / _folder_of_part(root, parts, split), **options)
     if not sort_by_class(paths) or (not parts and split is None):
         return ClipFolder(root, **options)  # which says what is missing, if so
-    by_class: dict[str, list[str]] = {}
-    for path in sorted(paths):  # the classes of all parts together
-        *folders, _ = path.split("/")
-        folders = folders[1:] if folders and folders[0] in parts else folders
-        if folders:
-            by_class.setdefault(folders[0], []).append(path)
-    by_class = dict(sorted(by_class.items()))
+    by_class = sort_by_class(paths, parts)  # the classes of all parts together
     refuse_two_spellings(by_class)
     _refuse_unopened(root, paths)
-    if split_file is not None and Path(split_file).exists() and split is not None:
-        return FileClips(root, *_of_classes(root, by_class, load_split(split_file)[split]), **options)
-    if split is None:
-        return FileClips(root, *_of_classes(root, by_class, None), **options)
-    classes = split_classes(list(by_class), seed=0)
-    if split_file is not None:
-        save_split(split_file, classes, seed=0)
-    return FileClips(root, *_of_classes(root, by_class, classes[split]), **options)
+    names = None if split is None else _divided(list(by_class), split_file)[split]
+    return FileClips(root, *_of_classes(root, by_class, names), **options)
+
+
+def _divided(class_names: list[str], split_file: str | Path | None) -> dict[str, list[str]]:
+    """The classes of each part: those of the file, which is made if it does not exist, or by seed 0."""
+    if split_file is None:
+        return split_classes(class_names, seed=0)
+    if not Path(split_file).exists():
+        save_split(split_file, split_classes(class_names, seed=0), seed=0)
+    return load_split(split_file)
 
 
 def _folder_of_part(root: Path, parts: dict[str, str], split: str) -> str:
@@ -235,14 +217,14 @@ def _open_published(root: Path, dataset: str, split: str | None, options: dict) 
     parts = published_split(dataset).classes
     class_names = [name for part in PARTS if split in (None, part) for name in parts[part]]
     locator = Locator(root, class_names, options.get("allow_outside", False))
-    found = [(path, label) for label, name in enumerate(class_names) for path in locator.of_class(name)]
-    absent = sorted(set(range(len(class_names))) - {label for _, label in found})
+    by_class = {name: locator.of_class(name) for name in class_names}
+    absent = [name for name, clips in by_class.items() if not clips]
     if absent:
         raise ValueError(
             f"{len(absent)} of {len(class_names)} classes of {dataset} have no folder of videos below {root}, "
-            f"the first is {class_names[absent[0]]!r}; where videos are not sorted by class, lists are needed"
+            f"the first is {absent[0]!r}; where videos are not sorted by class, lists are needed"
         )
-    return FileClips(root, [path for path, _ in found], [label for _, label in found], class_names, **options)
+    return FileClips(root, *_numbered(by_class), **options)
 
 
 class SpriteClips(LabelledClips):

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -225,14 +224,10 @@ def _read_all_images(folder: Path) -> int:
     sizes = set()
     for start in range(0, max(1, n_frames), CHUNK):
         chunk = list(range(start, min(start + CHUNK, n_frames)))
-        sizes.add(decode_frames(folder, partial(_same, chunk)).shape[-2:])
+        sizes.add(decode_frames(folder, lambda _, chunk=chunk: chunk).shape[-2:])  # type: ignore[misc]
     if len(sizes) > 1:
         raise ClipError(folder, "its frames have different sizes")
     return n_frames
-
-
-def _same(chosen: list[int], n_total: int) -> list[int]:
-    return chosen
 
 
 def groups_in_names(paths: Sequence[str], pattern: str) -> list[Hashable] | None:

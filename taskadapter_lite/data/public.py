@@ -211,8 +211,8 @@ def refuse_two_spellings(class_names: Iterable[str]) -> None:
             raise ValueError(f"{first!r} and {name!r} are one class in two spellings; rename one of them")
 
 
-def split_classes(class_names: Sequence[str], seed: int = 0, shares: Sequence[float] = (0.64, 0.12, 0.24)) -> dict:
-    """Divide classes into disjoint parts at random, in the proportions of the published splits.
+def split_classes(class_names: Sequence[str], seed: int = 0) -> dict[str, list[str]]:
+    """Divide classes into disjoint parts at random, 64, 12 and 24 of 100 as the published splits do.
 
     The order is that of a hash of (seed, name): the same on every machine.
 
@@ -220,15 +220,13 @@ def split_classes(class_names: Sequence[str], seed: int = 0, shares: Sequence[fl
         {"train": [...], "val": [...], "test": [...]}, each sorted, none empty when there are 3 classes or more.
 
     Raises:
-        ValueError: fewer than 3 classes, a class twice, or shares that are not 3 positive numbers.
+        ValueError: fewer than 3 classes, or a class twice.
     """
     if len(class_names) < 3 or _first_repeated(class_names):
         raise ValueError(f"a split needs at least 3 different classes, not {list(class_names)}")
     refuse_two_spellings(class_names)
-    if len(shares) != 3 or min(shares) <= 0:
-        raise ValueError(f"shares are 3 positive numbers for {', '.join(PARTS)}, not {tuple(shares)}")
     order = sorted(class_names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-    n_val, n_test = (max(1, round(share / sum(shares) * len(order))) for share in shares[1:])
+    n_val, n_test = (max(1, round(share * len(order))) for share in (0.12, 0.24))
     n_val = max(1, min(n_val, len(order) - n_test - 1))
     n_test = min(n_test, len(order) - n_val - 1)
     cuts = {"val": order[:n_val], "test": order[n_val : n_val + n_test], "train": order[n_val + n_test :]}
@@ -237,8 +235,7 @@ def split_classes(class_names: Sequence[str], seed: int = 0, shares: Sequence[fl
 
 def save_split(path: str | Path, split: dict[str, list[str]], seed: int | None = None) -> None:
     """Write a split of classes as JSON, to be committed beside results."""
-    content = {"format": 1, "seed": seed, "classes": split}
-    write_json(path, content, indent=1)
+    write_json(path, {"format": 1, "seed": seed, "classes": split}, indent=1)
 
 
 def load_split(path: str | Path) -> dict[str, list[str]]:
@@ -248,8 +245,7 @@ def load_split(path: str | Path) -> dict[str, list[str]]:
         classes = {part: [str(name) for name in content["classes"][part]] for part in PARTS}
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is no split of classes as save_split writes it") from None
-    twice = _first_repeated(sum(classes.values(), []))
-    if twice:
+    if twice := _first_repeated(sum(classes.values(), [])):
         raise ValueError(f"{path} has class {twice!r} twice; the parts of a split are disjoint")
     refuse_two_spellings(sum(classes.values(), []))
     return classes
@@ -293,12 +289,17 @@ def _clips_in(root: Path, folder: PurePosixPath, above: tuple[Path, ...], follow
     return videos + below
 
 
-def sort_by_class(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Class -> its clips, sorted: the class is the first folder on a clip's path, and a clip in no folder has none."""
+def sort_by_class(paths: Iterable[str], parts: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Class -> its clips, sorted. A clip's class is the first folder on its path, below the folders of `parts`.
+
+    A clip in no folder has no class.
+    """
     classes: dict[str, list[str]] = defaultdict(list)
     for path in sorted(paths):
-        if "/" in path:
-            classes[path.split("/")[0]].append(path)
+        *folders, _ = path.split("/")
+        folders = folders[1:] if folders and folders[0] in parts else folders
+        if folders:
+            classes[folders[0]].append(path)
     return dict(sorted(classes.items()))
 
 

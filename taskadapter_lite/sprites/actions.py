@@ -231,9 +231,7 @@ def _(s):
 
 @reversed_pair("Something appearing", "Something disappearing")
 def _(s):
-    thing = s.thing()
-    thing.opacity = s.u
-    return [thing]
+    return [s.thing().copy(opacity=s.u)]
 
 
 @relation_pair("Something growing and shrinking back", "Something shrinking and growing back")
@@ -288,23 +286,17 @@ def _(s):
 
 @reversed_pair("Something appearing and then moving", "Something moving and then disappearing")
 def _(s):
-    thing = s.glide_anywhere(s.thing(), s.second)
-    thing.opacity = s.first
-    return [thing]
+    return [s.glide_anywhere(s.thing(), s.second).copy(opacity=s.first)]
 
 
 @reversed_pair("Something turning and then disappearing", "Something appearing and then turning")
 def _(s):
-    thing = _turn(s, s.thing(0.26, 0.4), s.first)
-    thing.opacity = 1 - s.second
-    return [thing]
+    return [_turn(s, s.thing(0.26, 0.4), s.first).copy(opacity=1 - s.second)]
 
 
 @reversed_pair("Something growing and then disappearing", "Something appearing and then shrinking")
 def _(s):
-    thing = _grow(s, s.thing(), s.first)
-    thing.opacity = 1 - s.second
-    return [thing]
+    return [_grow(s, s.thing(), s.first).copy(opacity=1 - s.second)]
 
 
 @reversed_pair("Shaking something and then moving it", "Moving something and then shaking it")

@@ -12,18 +12,6 @@ from torch import Tensor
 from taskadapter_lite.sprites.actions import ACTIONS
 from taskadapter_lite.sprites.motions import _GOLDEN, Draws, Stage, Thing, mix
 
-__all__ = [
-    "ACTIONS",
-    "LEVELS",
-    "SHAPES",
-    "TEXTURES",
-    "partners",
-    "render_clips",
-    "render_images",
-    "render_portraits",
-    "render_thing",
-]
-
 SHAPES = ("arrow", "crescent", "half disc", "L", "T", "drop", "notched disc", "wedge")
 TEXTURES = ("plain", "stripes", "checks", "shaded")
 LEVELS = ("plain", "cluttered")

@@ -13,8 +13,7 @@ from made_videos import frame_numbers, make_frame_folder, make_video
 from torch.utils.data import DataLoader
 
 from taskadapter_lite import files as bundled
-from taskadapter_lite.data.clips import ClipError, read_clip, sample_frames
-from taskadapter_lite.data.datasets import (
+from taskadapter_lite.data import (
     ClipFolder,
     FileClips,
     FrameFolder,
@@ -25,6 +24,7 @@ from taskadapter_lite.data.datasets import (
     open_dataset,
     verify_bundled,
 )
+from taskadapter_lite.data.clips import ClipError, read_clip, sample_frames
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.sprites.render import ACTIONS, render_clips
 

@@ -149,8 +149,6 @@ def test_a_split_by_seed_is_disjoint_complete_and_repeatable():
         assert min(len(part) for part in split_classes(names[:n_classes]).values()) >= 1
     with pytest.raises(ValueError, match="3 different"):
         split_classes(["a", "b"])
-    with pytest.raises(ValueError, match="shares"):
-        split_classes(names, shares=(1, 0, 1))
 
 
 def test_a_split_is_saved_and_read_back(tmp_path):
