@@ -9,11 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
 import ipywidgets as widgets
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -262,15 +260,13 @@ class LiveCurves:
             raise ValueError(f"every is {every}; it must be at least 1 row")
         self.every = every
         self.rows: list[dict] = []
-        self.image = ipywidgets.Image(format="png", layout={"width": "640px"})
-        self._shown = False
+        self.image = widgets.Image(format="png", layout={"width": "640px"})
 
     def __call__(self, row: dict) -> None:
         """Take one row of the history, as `train` gives it."""
         self.rows.append(row)
-        if not self._shown:
+        if len(self.rows) == 1:
             display(self.image)
-            self._shown = True
         if len(self.rows) % self.every == 0:
             self.image.value = self._draw()
 
@@ -278,7 +274,7 @@ class LiveCurves:
         figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
         for ax, y in zip(axes, ("loss", "accuracy"), strict=True):
             plot_learning_curves({"training": self.rows}, y=y, ax=ax)
-        picture = BytesIO()
+        picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=80)
         plt.close(figure)
         return picture.getvalue()

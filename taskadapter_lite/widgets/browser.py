@@ -85,9 +85,8 @@ class EpisodeBrowser(FigureWidget):
 
     def _offer_ways(self, change: Mapping[str, Any]) -> None:
         """Pairs make an even number of classes."""
-        ways = (
-            [way for way in self._ways if way % 2 == 0 and way <= 2 * len(self.pairs)] if change["new"] else self._ways
-        )
+        even = [way for way in self._ways if way % 2 == 0 and way <= 2 * len(self.pairs)]
+        ways = even if change["new"] else self._ways
         with self.hold_updates():
             way = max(offered for offered in ways if offered <= max(2, self.way.value))
             self.way.options = ways
@@ -110,10 +109,9 @@ class EpisodeBrowser(FigureWidget):
 
     def describe(self) -> str:
         episode, rows = self.episode, []
+        parts = (episode.support, episode.support_labels), (episode.query, episode.query_labels)
         for label, c in enumerate(episode.classes.tolist()):
-            support = episode.support[episode.support_labels == label].tolist()
-            query = episode.query[episode.query_labels == label].tolist()
-            images = ["".join(self._image(i) for i in part) for part in (support, query)]
+            images = ["".join(map(self._image, clips[labels == label].tolist())) for clips, labels in parts]
             name = escape(self.clips.class_names[c])
             rows.append(
                 f"<tr><td style='text-align:right;padding:2px 10px;max-width:200px'>{name}</td>"

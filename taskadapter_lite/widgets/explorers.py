@@ -90,27 +90,18 @@ class AttentionExplorer(FigureWidget):
         super().refresh(change)
         if hasattr(self.patch, "show"):
             t = self.frame.value
-            self.patch.show(
-                self._clips(self.number.value)[self._row, t].numpy(), f"frame {t} of query {self.query.value}"
-            )
+            frame = self._clips(self.number.value)[self._row, t].numpy()
+            self.patch.show(frame, f"frame {t} of query {self.query.value}")
 
     def draws(self) -> list[Draw]:
         return [self._draw_of(view, self._darkest()) for view in self._views]
 
     def _draw_of(self, view: tuple[str, str], vmax: float) -> Draw:
         number, block = self.number.value, self.block.value
-        episode = self.episodes[number]
-        return partial(
-            plot_cross_video_attention,
-            self._predictions(view, number).weights[block],
-            self._clips(number),
-            torch.cat([episode.support_labels, episode.query_labels]),
-            names_of(self.clips, episode),
-            self._row,
-            head=self._head,
-            vmax=vmax,
-            title=f"{view[0]}, scope {view[1]}, block {block}",
-        )
+        weights, names = self._predictions(view, number).weights[block], names_of(self.clips, self.episodes[number])
+        what = [weights, self._clips(number), self._labels, names, self._row]
+        title = f"{view[0]}, scope {view[1]}, block {block}"
+        return partial(plot_cross_video_attention, *what, head=self._head, vmax=vmax, title=title)
 
     def _drawing(self, view: tuple[str, str], vmax: float, *_others: Hashable) -> Drawing:
         return Drawing(self._draw_of(view, vmax))
@@ -119,18 +110,15 @@ class AttentionExplorer(FigureWidget):
         """Another place is another mark on the same figures; everything else draws them anew."""
         others = [control.value for control in (self.number, self.query, self.block, self.head)]
         drawings = [self._drawings(view, self._darkest(), *others) for view in self._views]
-        return png_bytes(
-            [drawing.pixels(self._mark(maps)) for drawing, maps in zip(drawings, self._maps(), strict=True)]
-        )
+        marks = map(self._mark, self._maps())
+        return png_bytes([drawing.pixels(mark) for drawing, mark in zip(drawings, marks, strict=True)])
 
     def _darkest(self) -> float:
         """One scale of colours for all that is shown."""
         return max(darkest_share(maps) for maps in self._maps())
 
     def _mark(self, maps: np.ndarray) -> Mark:
-        episode, token = self.episodes[self.number.value], (self.frame.value, self.patch.value)
-        labels = torch.cat([episode.support_labels, episode.query_labels])
-        videos = drawn_videos(maps, labels, self._row)
+        token, videos = (self.frame.value, self.patch.value), drawn_videos(maps, self._labels, self._row)
         return lambda axes: mark_token(axes[0], maps[videos], token)
 
     def _maps(self) -> list[np.ndarray]:
@@ -140,22 +128,26 @@ class AttentionExplorer(FigureWidget):
 
     def describe(self) -> str:
         number, q = self.number.value, self.query.value
-        episode, names = self.episodes[number], names_of(self.clips, self.episodes[number])
-        labels, rows = torch.cat([episode.support_labels, episode.query_labels]), []
+        episode, names, rows = self.episodes[number], names_of(self.clips, self.episodes[number]), []
         for name, scope in self._views:
             found = self._predictions((name, scope), number)
-            mass = own_class_mass(found.weights[self.block.value], labels, len(episode.support))[:, q]
+            mass = own_class_mass(found.weights[self.block.value], self._labels, len(episode.support))[:, q]
             mass = mass.mean() if self._head is None else mass[self._head]
             text = "sees no support video" if np.isnan(mass) else f"{100 * mass:.1f}%"
             rows.append([f"{name}, scope {scope}", text, names[int(found.labels[q])]])
         share = f"own class's part of the attention to support videos (equal shares: {100 / len(names):.0f}%)"
-        return f"<p>query of class <b>{escape(names[int(episode.query_labels[q])])}</b></p>" + table(
-            ["view", share, "predicted"], rows
-        )
+        own = f"<p>query of class <b>{escape(names[int(episode.query_labels[q])])}</b></p>"
+        return own + table(["view", share, "predicted"], rows)
 
     @property
     def _head(self) -> int | None:
         return None if self.head.value == -1 else self.head.value
+
+    @property
+    def _labels(self) -> torch.Tensor:
+        """Of all videos, support first."""
+        episode = self.episodes[self.number.value]
+        return torch.cat([episode.support_labels, episode.query_labels])
 
     @property
     def _row(self) -> int:
@@ -168,11 +160,11 @@ class AttentionExplorer(FigureWidget):
 
     def _predict(self, view: tuple[str, str], number: int) -> Prediction:
         name, scope = view
-        model, episode = self.models[name], self.episodes[number]
+        model, labels = self.models[name], self.episodes[number].support_labels
+        support, query = self._clips(number).tensor_split([len(labels)])
         own_scope, model.scope = model.scope, scope
         try:
-            S = len(episode.support)
-            return predict(model, self._clips(number)[:S], episode.support_labels, self._clips(number)[S:])
+            return predict(model, support, labels, query)
         finally:
             model.scope = own_scope
 
@@ -214,10 +206,6 @@ class AlignmentExplorer(FigureWidget):
             self.support.options = named(names_of(self.clips, self.episodes[change["new"]]))
             self.support.value = chosen
 
-    @property
-    def _chosen(self) -> tuple[str, int]:
-        return self.model.value, self.number.value
-
     def _compute(self, model: str, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Features of an episode: support (n_way, k_shot, T, D'), query (Q, T, D')."""
         episode = self.episodes[number]
@@ -226,11 +214,13 @@ class AlignmentExplorer(FigureWidget):
         support = rearrange(features[: len(episode.support)], "(n k) t d -> n k t d", n=len(episode.classes))
         return support.float().cpu(), features[len(episode.support) :].float().cpu()
 
+    @property
+    def _chosen(self) -> tuple[Episode, tuple[torch.Tensor, torch.Tensor]]:
+        """The episode shown, and its features."""
+        return self.episodes[self.number.value], self._features(self.model.value, self.number.value)
+
     def draws(self) -> list[Draw]:
-        episode, (support, query) = (
-            self.episodes[self.number.value],
-            self._features(self.model.value, self.number.value),
-        )
+        episode, (support, query) = self._chosen
         c, q = self.support.value, self.query.value
         found = alignment(support[c].mean(0), query[q], self.metric.value, self.gamma.value)
         names = names_of(self.clips, episode)
@@ -240,22 +230,15 @@ class AlignmentExplorer(FigureWidget):
         return [partial(plot_alignment, found.distances, found.weights, query_clip, support_clip, title)]
 
     def describe(self) -> str:
-        episode, (support, query) = (
-            self.episodes[self.number.value],
-            self._features(self.model.value, self.number.value),
-        )
-        q, names = self.query.value, names_of(self.clips, episode)
-        otam = self.metric.value == "otam"
+        episode, (support, query) = self._chosen
         drawn = "prototype"  # the picture aligns the query with the mean of a class's clips, so that is scored
-        scores = otam_scores(support, query, drawn, self.gamma.value) if otam else bimhm_scores(support, query, drawn)
-        scores = scores[q]
-        mark = {int(episode.query_labels[q]): "own class", int(scores.argmax()): "predicted"}
-        if len(mark) == 1:
-            mark = {int(scores.argmax()): "own class, predicted"}
-        rows = [
-            [name, f"{score:.3f}", mark.get(c, "")] for c, (name, score) in enumerate(zip(names, scores, strict=True))
-        ]
-        return table(["class", "score (higher is closer)", ""], rows, bold=[int(scores.argmax())])
+        by_metric = {"otam": partial(otam_scores, gamma=self.gamma.value), "bimhm": bimhm_scores}
+        (scores,) = by_metric[self.metric.value](support, query[[self.query.value]], drawn)
+        own, predicted, rows = int(episode.query_labels[self.query.value]), int(scores.argmax()), []
+        for c, (name, score) in enumerate(zip(names_of(self.clips, episode), scores, strict=True)):
+            marks = ["own class"] * (c == own) + ["predicted"] * (c == predicted)
+            rows.append([name, f"{score:.3f}", ", ".join(marks)])
+        return table(["class", "score (higher is closer)", ""], rows, bold=[predicted])
 
 
 def named(names: Sequence[str]) -> list[tuple[str, int]]:

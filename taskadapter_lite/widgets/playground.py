@@ -73,10 +73,11 @@ class FewShotPlayground(FigureWidget):
         self.prediction: Prediction | None = None
         self.names = [
             widgets.Text(name, description=name, continuous_update=False, style=LABELS, layout=WIDE)
-            for name in map("class {}".format, range(1, MAX_CLASSES + 1))
+            for name in (f"class {number}" for number in range(1, MAX_CLASSES + 1))
         ]
         self.uploads = [_upload("its clips") for _ in self.names]
         self.query_upload = _upload("clips to ask about")
+        self._buttons = [*self.uploads, self.query_upload]  # row -> its button; the last row is that of the queries
         self.folder = widgets.Text(str(folder or ""), description="or a folder", style=LABELS, layout=WIDE)
         self.read = widgets.Button(description="Read the folder")
         self.clear = widgets.Button(description="Start again")
@@ -85,11 +86,10 @@ class FewShotPlayground(FigureWidget):
         self.block = choice("attention", [("none", -1)])
         self._offer_blocks()
         self.given = widgets.HTML()
-        rows = [[name, upload] for name, upload in zip(self.names, self.uploads, strict=True)]
-        before = [widgets.HBox(row) for row in [*rows, [self.query_upload], [self.folder, self.read, self.clear]]]
+        rows = [*zip(self.names, self.uploads, strict=True), [self.query_upload], [self.folder, self.read, self.clear]]
         switch = [self.switch] if len(self.models) > 1 else []
-        super().__init__([[*switch], [self.query, self.block]], above=[*before, self.given])
-        for row, upload in enumerate([*self.uploads, self.query_upload]):
+        super().__init__([switch, [self.query, self.block]], above=[*map(widgets.HBox, rows), self.given])
+        for row, upload in enumerate(self._buttons):
             upload.observe(partial(self._take, row), names="value")
         for name in self.names:
             name.observe(self._predict, names="value")
@@ -123,13 +123,12 @@ class FewShotPlayground(FigureWidget):
             ClipError: a clip can't be read.
         """
         found = find_videos(folder)
-        if len(found.class_names) > len(self.names):
-            raise ValueError(
-                f"{folder} holds {len(found.class_names)} classes; at most {len(self.names)} have a row here"
-            )
-        support = [(row, Path(path).name, self._sizes(found.root / path)) for path, row in found.examples]
-        queries = [(Path(path).name, self._sizes(found.root / path)) for path, _ in found.queries]
-        self.support, self.queries = support, queries
+        if (n := len(found.class_names)) > len(self.names):
+            raise ValueError(f"{folder} holds {n} classes; at most {len(self.names)} have a row here")
+        self.support, self.queries = (  # together, once all could be read
+            [(row, Path(path).name, self._sizes(found.root / path)) for path, row in found.examples],
+            [(Path(path).name, self._sizes(found.root / path)) for path, _ in found.queries],
+        )
         self._rename(found.class_names)
         self._predict()
 
@@ -138,8 +137,8 @@ class FewShotPlayground(FigureWidget):
         self.support, self.queries = [], []
         self.folder.value, self.error.value = "", ""
         self._rename([])
-        for upload in (*self.uploads, self.query_upload):
-            self._count(upload, [])
+        for row in range(len(self._buttons)):
+            self._count(row)
         self._predict()
 
     def _rename(self, names: Sequence[str]) -> None:
@@ -162,17 +161,14 @@ class FewShotPlayground(FigureWidget):
         self.error.value = ""
         for upload in new:
             self._report(self._add, row, upload["name"], bytes(upload["content"]))
-        names = [name for name, _ in self.queries] if row == len(self.names) else self._names_of(row)
-        self._count([*self.uploads, self.query_upload][row], names)
+        self._count(row)
         self._predict(keep_error=True)
 
-    def _count(self, upload: widgets.FileUpload, names: Sequence[str]) -> None:
-        """Let the button count what was kept; without contents, so that the same file can come again."""
+    def _count(self, row: int) -> None:
+        """Let a row's button count what was kept; without contents, so that the same file can come again."""
+        empty = {"type": "", "size": 0, "content": memoryview(b""), "last_modified": LONG_AGO}
         self._silent = True
-        upload.value = [
-            {"name": name, "type": "", "size": 0, "content": memoryview(b""), "last_modified": LONG_AGO}
-            for name in names
-        ]
+        self._buttons[row].value = [{"name": name, **empty} for name in self._names_of(row)]
         self._silent = False
 
     def _add(self, row: int, name: str, content: bytes) -> None:
@@ -206,6 +202,9 @@ class FewShotPlayground(FigureWidget):
         self._silent = False
 
     def _names_of(self, row: int) -> list[str]:
+        """The files kept for a class, or below the last class those that are asked about."""
+        if row == len(self.names):
+            return [name for name, _ in self.queries]
         return [name for r, name, _ in self.support if r == row]
 
     @property
@@ -246,21 +245,15 @@ class FewShotPlayground(FigureWidget):
         shown = self.query.value
         everything = torch.cat([labels, found.labels])  # a query counts as the class it was taken for
         title = f"{self.queries[shown][0]}, block {self.block.value}"  # what it was taken for stands beside it
-        return [
-            partial(plot_cross_video_attention, found.weights[self.block.value], torch.cat([support, query]),
-                    everything, names, len(support) + shown, title=title, same="predicted class")
-        ]  # fmt: skip
+        what = [found.weights[self.block.value], torch.cat([support, query]), everything, names, len(support) + shown]
+        return [partial(plot_cross_video_attention, *what, title=title, same="predicted class")]
 
     def describe(self) -> str:
         if self.prediction is None:
             return "<p>Two classes with a clip each and one clip to ask about: then there is a prediction.</p>"
         names = [self.names[row].value for row in self.classes]
-        rows = [
-            [file, names[int(label)], *(f"{score:.3f}" for score in scores)]
-            for (file, _), label, scores in zip(
-                self.queries, self.prediction.labels, self.prediction.scores, strict=True
-            )
-        ]
+        answers = zip(self._names_of(len(self.names)), self.prediction.labels, self.prediction.scores, strict=True)
+        rows = [[file, names[int(label)], *(f"{score:.3f}" for score in scores)] for file, label, scores in answers]
         scores = table(["clip", "taken for", *(f"score of {name}" for name in names)], rows, bold=[self.query.value])
         return scores + f"<p>Scores: {self.metric}, higher is more alike.</p>" + self._warning()
 
@@ -270,8 +263,7 @@ class FewShotPlayground(FigureWidget):
             silent = f"<p>It is not known which clips the backbone of {name} reads well: nothing here warns.</p>"
             return silent if self.known else ""
         support, _, query = self._task()
-        files = [name for _, name, _ in sorted(self.support, key=lambda entry: entry[0])]
-        files += [name for name, _ in self.queries]
+        files = [name for row in range(len(self._buttons)) for name in self._names_of(row)]
         distances = self.familiarity.distances(torch.cat([support, query]))
         unlike = [name for name, distance in zip(files, distances, strict=True) if distance > self.familiarity.limit]
         if not unlike:
@@ -286,7 +278,7 @@ class FewShotPlayground(FigureWidget):
         rows = [[self.names[row].value, ", ".join(self._names_of(row))] for row in self.classes]
         if not rows and not self.queries:
             return ""
-        return table(["given", "clips"], [*rows, ["to ask about", ", ".join(name for name, _ in self.queries)]])
+        return table(["given", "clips"], [*rows, ["to ask about", ", ".join(self._names_of(len(self.names)))]])
 
 
 def _upload(name: str) -> widgets.FileUpload:
