@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,10 @@ def check(name: str, answer: Any) -> None:
 
 def _place(error: Exception) -> str:
     """The innermost line of the reader's own code that an error went through."""
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        code, line = trace.tb_frame.f_code, trace.tb_lineno
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
         if not Path(code.co_filename).is_relative_to(PACKAGE) and "site-packages" not in code.co_filename:
             text = linecache.getline(code.co_filename, line).strip()
             place = f" (line {line - code.co_firstlineno + 1} of {code.co_name}: `{text}`)" if text else ""
-        trace = trace.tb_next
     return place

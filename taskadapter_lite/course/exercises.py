@@ -134,10 +134,8 @@ def refuse_mistakes(got: Any, wanted: Any, mistakes: Mapping[str, Any], toleranc
     """Raise an ExerciseError if `got` is what a usual mistake gives, unless it is right all the same.
 
     Args:
-        got: what the reader's function returned.
-        wanted: what is right.
+        got, wanted, tolerance: as in `expect_close`.
         mistakes: the mistake in words, which the error repeats -> what it gives.
-        tolerance: allowed difference, relative for values above 1.
     """
     if not mistakes or agree(got, wanted, tolerance):
         return

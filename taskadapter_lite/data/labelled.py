@@ -136,9 +136,7 @@ class FileClips(LabelledClips):
     Args:
         root: folder that all paths start from.
         paths, labels, class_names, T, seed: see `LabelledClips`.
-        size: side of the square crop in pixels; None keeps frames as they are.
-        resize: short side before the crop (default: `size`; published recipes use 256 for 224).
-        flip: mirror half of the random views; leave it off where direction is a class.
+        size, resize, flip: pixels of the crop and of the short side before it, and mirrored views, see `read_clip`.
         on_error: "raise" a ClipError when a broken clip is read, or "skip": read all clips once now, leave the broken
             ones out, and list them in `skipped`; a class that loses all its clips is refused.
         allow_outside: accept paths and links that lead outside of `root`.

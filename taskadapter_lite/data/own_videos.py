@@ -97,7 +97,7 @@ def read_videos(folder: str | Path, T: int, size: int) -> VideoTask:
     """Read the task that `find_videos` finds.
 
     Args:
-        folder: holds a folder for each class and one named `query`; nothing is written there.
+        folder: as in `find_videos`; nothing is written there.
         T: frames a clip.
         size: height and width in pixels.
 
@@ -106,9 +106,10 @@ def read_videos(folder: str | Path, T: int, size: int) -> VideoTask:
         ClipError: a clip can't be read.
     """
     found = find_videos(folder)
-    support, query = (
-        torch.stack([read_clip(found.root / path, T, size=size) for path, _ in part])
-        for part in (found.examples, found.queries)
-    )
-    labels = [torch.tensor([label for _, label in part]) for part in (found.examples, found.queries)]
-    return VideoTask(found.class_names, support, labels[0], query, labels[1], [path for path, _ in found.queries])
+
+    def read(part: list[tuple[str, int]]) -> tuple[Tensor, Tensor]:
+        clips = [read_clip(found.root / path, T, size=size) for path, _ in part]
+        return torch.stack(clips), torch.tensor([label for _, label in part])
+
+    files = [path for path, _ in found.queries]
+    return VideoTask(found.class_names, *read(found.examples), *read(found.queries), files)

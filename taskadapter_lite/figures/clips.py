@@ -83,8 +83,6 @@ def show_clip(clip: Any, ax: Axes | None = None, title: str | None = None, frame
 
     Args:
         clip: (T, 3, H, W), uint8 or float RGB in [0, 1].
-        ax: where to draw; a new figure by default.
-        title: text above the strip.
         frames: which frames to show (0-based); all by default. The numbers below the strip are those of the clip.
 
     A strip shows order but hides speed: clips of different length look alike once T frames are drawn from each.

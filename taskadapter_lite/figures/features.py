@@ -91,8 +91,6 @@ def plot_alignment(
         distances: (T, T) 1 - cosine, rows are query frames, columns are support frames, in [0, 2].
         weights: (T, T) how much each pair counts, 0 or above (`metrics.alignment`); discs have that area.
         query_clip, support_clip: (T, 3, H, W), drawn along the margins.
-        title: text above.
-        figure: an empty figure to fill.
         limits: similarities drawn darkest and brightest, for figures to be compared; by default the matrix's own.
 
     Returns:

@@ -80,9 +80,7 @@ def video_matrix(weights: Any, labels: Any, n_support: int, head: int | None = N
     """Shares of attention between videos, averaged over all patches, support and queries each ordered by class.
 
     Args:
-        weights: (T, N, heads, B, B) task attention of one block.
-        labels: (B,) labels in 0..n_way-1.
-        n_support: S, the first S of the B videos.
+        weights, labels, n_support: as in `own_class_mass`.
         head: one head; the mean over heads by default.
 
     Returns:
@@ -105,9 +103,8 @@ def plot_video_matrix(
     """Which video attends to which: the share of its attention that each row pays to each column.
 
     Args:
-        weights: (T, N, heads, B, B) task attention of one block.
-        labels: (B,) labels in 0..n_way-1; class_names: n_way names.
-        n_support: S, the first S of the B videos.
+        weights, labels, n_support: as in `own_class_mass`.
+        class_names: n_way names.
 
     Shares are means over patches and heads; a row sums to 100%. Orange frames hold the pairs of one class; pale grey is
     what the scope forbids. Equal shares are one over the number of videos that the row may see: with few videos all
@@ -147,8 +144,7 @@ def plot_video_matrices(
 
     Args:
         weights: block -> (T, N, heads, B, B) task attention.
-        labels: (B,) labels in 0..n_way-1.
-        n_support: S, the first S of the B videos.
+        labels, n_support: as in `own_class_mass`.
 
     Returns:
         Axes (blocks, heads). Above each: the share of the queries' attention to support videos that goes to their own

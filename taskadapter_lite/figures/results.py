@@ -131,8 +131,7 @@ def plot_learning_curves(
 
 
 def _moving_mean(points: np.ndarray, window: int) -> np.ndarray:
-    kernel = np.ones(window) / window
-    return np.stack([np.convolve(column, kernel, mode="valid") for column in points.T], axis=1)
+    return np.lib.stride_tricks.sliding_window_view(points, window, axis=0).mean(axis=-1)
 
 
 def plot_parameters(
@@ -148,9 +147,7 @@ def plot_parameters(
 
     Args:
         names: one a model; parameters: how many each trains.
-        means, half_widths: accuracies and half-widths of their 95% intervals, as shares in 0..1.
-        n_episodes: how many episodes each interval is over.
-        chance: accuracy of guessing; a dotted line.
+        means, half_widths, n_episodes, chance: as in `plot_ladder`.
 
     Few trained parameters do not mean few computations: the frozen blocks run as well.
     """

@@ -21,15 +21,9 @@ N_EPISODES = 100  # that the browser offers of one seed
 
 
 class PartnerSampler(EpisodeSampler):
-    """Draws episodes whose classes come in pairs, such as a movement and the same one backwards.
+    """An `EpisodeSampler` whose classes come in pairs, such as a movement and the same one backwards.
 
-    Args:
-        labels: data set class of each clip.
-        spec: size of an episode; `n_way` is even.
-        n_episodes: length of the list.
-        seed: 0 or above.
-        pairs: two data set classes each, no class in two pairs.
-        class_names: used to name classes in error messages.
+    `pairs` holds two data set classes each, no class in two pairs.
 
     Raises:
         ValueError: as in `EpisodeSampler`; an odd number of classes; or fewer pairs than an episode needs.

@@ -99,7 +99,7 @@ class AttentionExplorer(FigureWidget):
     def _draw_of(self, view: tuple[str, str], vmax: float) -> Draw:
         number, block = self.number.value, self.block.value
         weights, names = self._predictions(view, number).weights[block], names_of(self.clips, self.episodes[number])
-        what = [weights, self._clips(number), self._labels, names, self._row]
+        what = (weights, self._clips(number), self._labels, names, self._row)
         title = f"{view[0]}, scope {view[1]}, block {block}"
         return partial(plot_cross_video_attention, *what, head=self._head, vmax=vmax, title=title)
 

@@ -245,7 +245,8 @@ class FewShotPlayground(FigureWidget):
         shown = self.query.value
         everything = torch.cat([labels, found.labels])  # a query counts as the class it was taken for
         title = f"{self.queries[shown][0]}, block {self.block.value}"  # what it was taken for stands beside it
-        what = [found.weights[self.block.value], torch.cat([support, query]), everything, names, len(support) + shown]
+        clips, row = torch.cat([support, query]), len(support) + shown
+        what = (found.weights[self.block.value], clips, everything, names, row)
         return [partial(plot_cross_video_attention, *what, title=title, same="predicted class")]
 
     def describe(self) -> str:
