@@ -74,10 +74,8 @@ def judge_training_step(answer: Step) -> None:
     given = (*_start(), torch.tensor([2, 0, 1, 0]))
     wanted, right_loss = _taken(_step, *given)
     found, loss = _taken(answer, *given)
-    mistakes = {words: _taken(partial(_step, mistake=name), *given)[0] for name, words in MISTAKES.items()}
-    refuse_mistakes(
-        _weights(found), _weights(wanted), {words: _weights(model) for words, model in mistakes.items()}, 1e-6
-    )
+    mistakes = {words: _weights(_taken(partial(_step, mistake=name), *given)[0]) for name, words in MISTAKES.items()}
+    refuse_mistakes(_weights(found), _weights(wanted), mistakes, tolerance=1e-6)
     if loss is None:
         raise ExerciseError("training_step returns None: it ends with return loss.item()")
     expect_close(float(loss), right_loss, "the loss", "Cross-entropy over the queries, of temperature times cosines.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from html import escape
 from typing import Any
 
@@ -64,7 +64,7 @@ class EpisodeBrowser(FigureWidget):
 
     def __init__(self, clips: LabelledClips, max_shot: int = 5, pairs: Mapping[str, str] | None = None) -> None:
         self.clips = clips
-        self._gifs: dict[int, str] = {}
+        self._image = lru_cache(maxsize=None)(self._moving)
         self.pairs = pairs_of(clips.class_names, partners() if pairs is None else pairs)
         n_classes = len(set(clips.labels))
         self._ways = list(range(2, min(10, n_classes) + 1))
@@ -116,15 +116,12 @@ class EpisodeBrowser(FigureWidget):
         head = "<tr><td></td><td><b>support</b></td><td style='padding-left:14px'><b>query</b></td></tr>"
         return f"<p>{spec}{len(episode.query)} queries, no clip in both</p><table>{head}{''.join(rows)}</table>"
 
-    def _image(self, i: int) -> str:
-        if i not in self._gifs:
-            data = base64.b64encode(animation_bytes(self.clips.read(i))).decode()
-            name = escape(f"clip {i}, {self.clips.class_names[self.clips.labels[i]]}", quote=True)
-            self._gifs[i] = (
-                f'<img src="data:image/gif;base64,{data}" alt="{name}" title="{name}" '
-                'style="height:80px;margin:1px;display:inline-block">'
-            )
-        return self._gifs[i]
+    def _moving(self, i: int) -> str:
+        """Clip i as an image that plays."""
+        data = base64.b64encode(animation_bytes(self.clips.read(i))).decode()
+        name = escape(f"clip {i}, {self.clips.class_names[self.clips.labels[i]]}", quote=True)
+        look = 'style="height:80px;margin:1px;display:inline-block"'
+        return f'<img src="data:image/gif;base64,{data}" alt="{name}" title="{name}" {look}>'
 
 
 def pairs_of(class_names: Sequence[str], partners: Mapping[str, str]) -> list[tuple[int, int]]:
