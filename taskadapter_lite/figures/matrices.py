@@ -175,7 +175,7 @@ def _draw_shares(ax: Axes, shares: np.ndarray, labels: np.ndarray, n_support: in
     ax.imshow(100 * np.ma.masked_equal(shares, 0), cmap="viridis", vmin=0, vmax=100 * brightest)
     _grid_lines(ax, len(labels), n_support, "#FFFFFF55")
     is_query = np.arange(len(labels)) >= n_support
-    for c, rows, columns in product(np.unique(labels), (False, True), (False, True)):
+    for rows, columns, c in product((False, True), (False, True), np.unique(labels)):
         y, x = (np.flatnonzero((labels == c) & (is_query == side)) for side in (rows, columns))
         if shares[np.ix_(y, x)].any():
             ax.add_patch(Rectangle((x[0] - 0.5, y[0] - 0.5), len(x), len(y), fill=False, ec=OWN, lw=2))
