@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from taskadapter_lite.backbone import in_precision
+from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.data.decoding import decoders
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode
@@ -141,7 +141,7 @@ class PrefixCache:
         """Computes the middle frames of all clips now, of all views too where they are wanted; returns the cache."""
         rows = torch.arange(len(self.clips) * (1 + self.views * views))
         steps = _parts(rows[~self._known[rows]], self.batch_size)
-        for rows in tqdm(steps, desc="frozen tokens", unit="batch", disable=not progress):
+        for rows in progress_bar(steps, desc="frozen tokens", unit="batch", disable=not progress):
             self._fill(rows)
         return self
 

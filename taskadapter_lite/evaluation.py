@@ -11,10 +11,10 @@ from itertools import groupby, islice
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from taskadapter_lite.adapters import check_scope
 from taskadapter_lite.backbone import in_precision, weights_file
+from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.cache import FeatureCache, PrefixCache, read_clips
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, EpisodeList, Episodes, episode_bytes
@@ -246,7 +246,7 @@ def _features(
 
 def _batches(episodes: Episodes, batch_size: int, progress: bool, name: str) -> Iterator[list[Episode]]:
     """Runs of at most `batch_size` neighbours of equal shape."""
-    with tqdm(total=len(episodes), unit="episode", disable=not progress, desc=name) as bar:
+    with progress_bar(total=len(episodes), unit="episode", disable=not progress, desc=name) as bar:
         for _, run in groupby(episodes, key=lambda e: e.shape):
             while batch := list(islice(run, batch_size)):
                 yield batch

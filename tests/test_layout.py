@@ -15,7 +15,7 @@ PACKAGE = ROOT / "taskadapter_lite"
 
 # Who may import whom: a room may import from the rooms before it. What is in no folder is the method and the task.
 ORDER = [
-    {"files"},
+    {"files", "bars"},
     {"results", "text", "metrics", "adapters", "layouts"},
     {"backbone", "episodes", "figures", "sprites"},
     {"data"},

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.figures import contact_sheet
 from taskadapter_lite.files import checksum
 from taskadapter_lite.sprites.actions import ACTIONS
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--size is {args.size}, but H.264 takes an even number of pixels, here at least 16")
     counts = {"train": args.train_clips, "val": args.val_clips, "test": args.test_clips}
     entries = []
-    for name in tqdm(ACTIONS, desc="rendering", unit="class"):
+    for name in progress_bar(ACTIONS, desc="rendering", unit="class"):
         action = ACTIONS[name]
         clips = render_clips(name, range(counts[action.split]), args.seed, args.frames, args.size, args.level)
         for i, clip in enumerate(clips):

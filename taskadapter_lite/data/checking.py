@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
-from tqdm.auto import tqdm
-
+from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.data.clips import ClipError
 from taskadapter_lite.data.labelled import read_through
 from taskadapter_lite.data.public import (
@@ -206,7 +205,7 @@ def _read_all(report: Report, root: Path, there: list[_Video], T: int) -> list[_
     paths = [str(video.path) for video in there]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         reading = pool.map(lambda path: _length(root / path, T), paths)
-        lengths = list(tqdm(reading, total=len(there), desc="reading", unit="clip"))
+        lengths = list(progress_bar(reading, total=len(there), desc="reading", unit="clip"))
     readable = []
     for video, path, length in zip(there, paths, lengths, strict=True):
         if isinstance(length, str):

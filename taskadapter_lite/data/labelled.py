@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
+from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.data.clips import ClipError, read_clip, sample_frames
 from taskadapter_lite.data.decoding import decode_frames, list_frames
 from taskadapter_lite.episodes import class_numbers
@@ -179,7 +179,7 @@ class FileClips(LabelledClips):
 
     def _skip_broken(self) -> None:
         intact = []
-        for i, path in enumerate(tqdm(self.paths, desc="reading all clips once", leave=False)):
+        for i, path in enumerate(progress_bar(self.paths, desc="reading all clips once", leave=False)):
             try:
                 read_through(self.root / path, self.T)
                 intact.append(i)

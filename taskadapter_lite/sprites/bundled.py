@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.files import cache_dir, checksum, data_dir, read_manifest, refuse_outside, verify_files
 from taskadapter_lite.sprites.export import update_manifest, write_mp4
 from taskadapter_lite.sprites.render import render_clips
@@ -91,6 +90,6 @@ def _render(manifest: dict, folder: Path) -> list[dict]:
     pool = ThreadPoolExecutor(os.cpu_count())  # the encoder lets other threads work
     try:
         found = pool.map(make, manifest["clips"])
-        return list(tqdm(found, desc="rendering", unit="clip", total=len(manifest["clips"])))
+        return list(progress_bar(found, desc="rendering", unit="clip", total=len(manifest["clips"])))
     finally:
         pool.shutdown(cancel_futures=True)

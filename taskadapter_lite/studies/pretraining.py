@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from taskadapter_lite.backbone import (
     BUNDLED,
@@ -21,6 +20,7 @@ from taskadapter_lite.backbone import (
     something_sprites_vit,
     without_slow_attention,
 )
+from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.sprites.render import SHAPES, TEXTURES, render_images
 
 N_COLOURS, N_COUNTS = 8, 4
@@ -210,7 +210,7 @@ def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[
     history: list[dict] = []
     sums: dict[str, Tensor] = {}
     n_steps = config.images // config.batch_size
-    bar = tqdm(batches(config, device), total=n_steps, desc="pre-training", unit="step", mininterval=5)
+    bar = progress_bar(batches(config, device), total=n_steps, desc="pre-training", unit="step", mininterval=5)
     for step, (images, labels) in enumerate(bar):
         minutes = (time.monotonic() - start) / 60
         share = max(step / n_steps, minutes / config.minutes if config.minutes else 0.0)

@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from taskadapter_lite.backbone import weights_file
+from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.cache import PrefixCache
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episodes, episode_hash
@@ -103,7 +103,7 @@ def train(
         shown = progress and run.team.is_main
         with (
             _StopOnInterrupt() as interrupt,
-            tqdm(total=run.n_steps, initial=run.step, unit="step", disable=not shown) as bar,
+            progress_bar(total=run.n_steps, initial=run.step, unit="step", disable=not shown) as bar,
         ):
             while not run.ended and not run.stopped:
                 run.advance(interrupt.seen)
