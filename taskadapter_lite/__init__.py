@@ -11,51 +11,25 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "data": (
-        "ClipError",
-        "ClipFolder",
-        "FrameFolder",
-        "LabelledClips",
-        "SpriteClips",
-        "bundled_clips",
-        "open_dataset",
-        "read_clip",
-        "read_split_list",
-        "sample_frames",
-    ),
-    "sprites": ("ACTIONS", "render_clips", "render_images"),
-    "episodes": ("Episode", "EpisodeSampler", "EpisodeSpec", "load_episodes", "save_episodes"),
-    "backbone": ("find_weights", "load_backbone"),
-    "adapters": ("AdaptedBlock", "Adapter", "attend_along", "scope_mask"),
-    "model": ("TaskAdapterViT",),
-    "attention": ("record_attention",),
-    "metrics": ("METRICS", "TRX", "bimhm_scores", "cosine_scores", "euclidean_scores", "otam_scores"),
-    "text": ("TextFeatures", "fuse_scores"),
-    "results": ("RunResult", "accuracy_interval", "comparison_table"),
-    "cache": ("PrefixCache",),
-    "evaluation": ("evaluate",),
-    "prediction": ("Familiarity", "predict"),
-    "training": (
-        "CheckpointError",
-        "TrainConfig",
-        "load_checkpoint",
-        "load_model",
-        "save_checkpoint",
-        "train",
-    ),
+    "data": "ClipError ClipFolder FrameFolder LabelledClips SpriteClips bundled_clips open_dataset read_clip "
+    "read_split_list sample_frames",
+    "sprites": "ACTIONS render_clips render_images",
+    "episodes": "Episode EpisodeSampler EpisodeSpec load_episodes save_episodes",
+    "backbone": "find_weights load_backbone",
+    "adapters": "AdaptedBlock Adapter attend_along scope_mask",
+    "model": "TaskAdapterViT",
+    "attention": "record_attention",
+    "metrics": "METRICS TRX bimhm_scores cosine_scores euclidean_scores otam_scores",
+    "text": "TextFeatures fuse_scores",
+    "results": "RunResult accuracy_interval comparison_table",
+    "cache": "PrefixCache",
+    "evaluation": "evaluate",
+    "prediction": "Familiarity predict",
+    "training": "CheckpointError TrainConfig load_checkpoint load_model save_checkpoint train",
 }
-_MODULE = {name: module for module, names in _HOME.items() for name in names}
-_PACKAGES = (  # whole modules
-    "attention",
-    "course",
-    "data",
-    "figures",
-    "metrics",
-    "sprites",
-    "studies",
-    "training",
-    "widgets",
-)
+_MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
+# whole modules
+_PACKAGES = ("attention", "course", "data", "figures", "metrics", "sprites", "studies", "training", "widgets")
 __all__ = sorted([*_MODULE, *_PACKAGES])
 
 

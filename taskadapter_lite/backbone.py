@@ -94,7 +94,7 @@ def load_backbone(
         _load_weights(backbone, file, model_name, "depth" in options)
     _warn_without_quickgelu(backbone)
     file = find_weights(model_name) if pretrained and file is None else file
-    vars(backbone)["weights_file"] = None if file is None or not pretrained else _described(file)
+    vars(backbone)["weights_file"] = None if file is None or not pretrained else {"file": file.name, **checksum(file)}
     arguments = dict(name=str(name), pretrained=pretrained, architecture=architecture, **timm_kwargs)
     vars(backbone)["load_arguments"] = arguments
     return backbone.requires_grad_(False).eval()
@@ -316,11 +316,6 @@ def _in_hub_cache(name: str) -> Path | None:
             if isinstance(path := try_to_load_from_cache(config.hf_hub_id, file), str):
                 return Path(path)
     return None
-
-
-def _described(file: Path) -> dict[str, Any]:
-    """Name of a file of weights and the SHA-256 of its bytes, for results."""
-    return {"file": file.name, **checksum(file)}
 
 
 def _load_weights(backbone: VisionTransformer, file: Path, name: str, first_blocks: bool) -> None:

@@ -66,16 +66,13 @@ class PrefixCache:
         self.workers, self.precision = workers, precision
         self._model_key, self._content_key = prefix_key(model), content_key(clips)
         first = self._compute(self._read(torch.tensor([0])))[0]
-        n_rows = len(clips) * (
-            1 + self.views
-        )  # row = clip + len(clips) * slot; slot 0 the middle frames, slot v + 1 view v
+        n_rows = len(clips) * (1 + self.views)  # row = clip + len(clips) * slot: middle frames, then view 0, 1, ...
         if path is None:
             n_bytes = n_rows * first.numel() * dtype.itemsize
             self._tokens = torch.empty(n_rows, *first.shape, dtype=dtype, device=device or self._roomy_device(n_bytes))
             self._known = torch.zeros(n_rows, dtype=torch.bool)
         else:
             self._open(Path(path), n_rows, first.shape, dtype)
-            self._check_model(Path(path), first)
         if not self._known[0]:
             self._tokens[0], self._known[0] = first.to(self._tokens), True
 
@@ -137,11 +134,10 @@ class PrefixCache:
         """Bytes that the tokens of one clip take."""
         return self._tokens[0].nbytes
 
-    def fill(self, progress: bool = True, views: bool = False) -> PrefixCache:
-        """Computes the middle frames of all clips now, of all views too where they are wanted; returns the cache."""
-        rows = torch.arange(len(self.clips) * (1 + self.views * views))
-        steps = _parts(rows[~self._known[rows]], self.batch_size)
-        for rows in progress_bar(steps, desc="frozen tokens", unit="batch", disable=not progress):
+    def fill(self, progress: bool = True) -> PrefixCache:
+        """Computes the middle frames of all clips now; returns the cache."""
+        missing = torch.nonzero(~self._known[: len(self.clips)]).flatten().split(self.batch_size)
+        for rows in progress_bar(missing, desc="frozen tokens", unit="batch", disable=not progress):
             self._fill(rows)
         return self
 
@@ -152,7 +148,8 @@ class PrefixCache:
     def _fill(self, rows: Tensor) -> None:
         slots = rows // len(self.clips)
         kinds = [rows[slots == 0], rows[slots > 0]]  # middle frames and random views are read in different ways
-        parts = [part for kind in kinds for part in _parts(kind[~self._known[kind]].unique(), self.batch_size)]
+        missing = [kind[~self._known[kind]].unique() for kind in kinds]
+        parts = [part for rows in missing if len(rows) for part in rows.split(self.batch_size)]
         reader = ReadAhead(lambda number: self._read(parts[number]), self.workers > 0 and len(parts) > 1)
         for number, part in enumerate(parts):
             reader.expect(range(number, min(number + 2, len(parts))))
@@ -195,14 +192,6 @@ class PrefixCache:
         mapped = torch.from_file(str(path), shared=True, size=n_bytes + n_rows, dtype=torch.uint8)
         self._tokens = mapped[:n_bytes].view(dtype).view(n_rows, *shape)
         self._known = mapped[n_bytes:].view(torch.bool)
-
-    def _check_model(self, path: Path, first: Tensor) -> None:
-        """Another backbone of the same shape shows in the tokens of the first clip."""
-        kept = self._tokens[0].float()
-        tolerance = 1e-3 if self._tokens.dtype == torch.float32 else 2e-2
-        scale = first.abs().max().item()
-        if self._known[0] and (kept - first.cpu().float()).abs().max().item() > tolerance * scale:
-            raise ValueError(f"{path} holds tokens of another frozen model: the first clip's tokens differ")
 
 
 def prefix_key(model: TaskAdapterViT) -> str:
@@ -251,41 +240,29 @@ class FeatureCache:
         model: without task attention.
         clips: where clips are read.
         tokens: a `PrefixCache` of the clips to start from, if there is one.
-        batch_size: clips in one pass.
         workers: threads that read clips.
     """
 
     def __init__(
-        self,
-        model: TaskAdapterViT,
-        clips: LabelledClips,
-        tokens: PrefixCache | None = None,
-        batch_size: int = 32,
-        workers: int = 0,
+        self, model: TaskAdapterViT, clips: LabelledClips, tokens: PrefixCache | None = None, workers: int = 0
     ) -> None:
-        self.model, self.clips, self._prefix, self.batch_size = model, clips, tokens, batch_size
-        self.workers = workers
-        self._features: Tensor | None = None
-        self._known = torch.zeros(len(clips), dtype=torch.bool)
+        self.model, self.clips, self.prefix, self.workers = model, clips, tokens, workers
+        self._known: dict[int, Tensor] = {}
 
     def features(self, indices: Tensor) -> Tensor:
         """(...) clip indices -> (..., T, D') features on the model's device."""
-        missing = indices[~self._known[indices]].unique()
-        for part in _parts(missing, self.batch_size):
-            found = self._compute(part.tolist())
-            if self._features is None:
-                self._features = found.new_empty(len(self.clips), *found.shape[1:])
-            self._features[part.to(found.device)] = found
-            self._known[part] = True
-        assert self._features is not None, "some clip was missing the first time"
-        return self._features[indices.to(self._features.device)]
+        missing = [i for i in indices.unique().tolist() if i not in self._known]
+        for start in range(0, len(missing), 32):  # clips in one pass
+            part = missing[start : start + 32]
+            self._known |= zip(part, self._compute(part), strict=True)
+        return torch.stack([self._known[i] for i in indices.flatten().tolist()]).unflatten(0, indices.shape)
 
+    @torch.no_grad()
     def _compute(self, indices: list[int]) -> Tensor:
-        with torch.no_grad():
-            if self._prefix is not None:
-                return self.model.adapt(self._prefix.tokens(indices), len(indices))
-            device = next(self.model.parameters()).device
-            return self.model(read_clips(self.clips, indices, None, self.workers).to(device), len(indices))
+        if self.prefix is not None:
+            return self.model.adapt(self.prefix.tokens(indices), len(indices))
+        device = next(self.model.parameters()).device
+        return self.model(read_clips(self.clips, indices, None, self.workers).to(device), len(indices))
 
 
 class ReadAhead:
@@ -325,13 +302,6 @@ def read_clips(clips: LabelledClips, indices: Sequence[int], views: Sequence[int
     """
     if workers < 2:
         return clips.read_batch(indices, views)
+    one_view = [None] * len(indices) if views is None else [[view] for view in views]
     with ThreadPoolExecutor(workers) as pool:
-        one = [[i] for i in indices]
-        return torch.cat(
-            list(pool.map(clips.read_batch, one, [None] * len(one) if views is None else [[v] for v in views]))
-        )
-
-
-def _parts(rows: Tensor, size: int) -> list[Tensor]:
-    """Pieces of at most `size`; none where there are no rows."""
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
+        return torch.cat(list(pool.map(clips.read_batch, [[i] for i in indices], one_view)))

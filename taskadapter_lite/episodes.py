@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast, overload
@@ -112,9 +112,6 @@ class EpisodeList(Sequence[Episode]):
 
     def __len__(self) -> int:
         return self.n_episodes
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self[i] for i in range(self.n_episodes))
 
     @overload
     def __getitem__(self, i: int) -> Episode: ...

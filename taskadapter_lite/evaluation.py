@@ -23,8 +23,6 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, environment, peak_memory
 from taskadapter_lite.text import FUSIONS, PUBLISHED_TEMPERATURE, TextFeatures, fuse_scores, semantic_scores
 
-__all__ = ["PrefixCache", "evaluate"]
-
 
 def evaluate(
     model: TaskAdapterViT,
@@ -46,7 +44,6 @@ def evaluate(
     keep_queries: bool = False,
     progress: bool = True,
     name: str = "evaluation",
-    command: str | None = None,
     seeds: Mapping[str, int] | None = None,
     metadata: Mapping | None = None,
 ) -> RunResult:
@@ -76,7 +73,7 @@ def evaluate(
         device: None leaves the model where it is.
         keep_queries: whether the result says of each query which clips it met and whether it was right, so that an
             interval over clips can be had (`clip_interval`).
-        name, command, seeds, metadata: stored in the result; `command` defaults to the process's own.
+        name, seeds, metadata: stored in the result.
 
     Raises:
         ValueError: an unknown metric, scope, fusion or precision, an untrained metric, scores that are not finite, or a
@@ -108,7 +105,6 @@ def evaluate(
         metadata=dict(metadata or {}),
         **environment(device),
     )
-    result.command = command or result.command
     if text is not None:
         result.config |= {"fusion": fusion, "temperature": temperature, "text": text.source}
     with _evaluating(model, scope, device, result):
@@ -125,14 +121,7 @@ def evaluate(
 
 
 class Tally:
-    """Counts right answers, episode after episode.
-
-    Args:
-        class_names: of the data set.
-        pairs: class name -> its reversed partner.
-        text: (classes, D) features of the class names, for semantic and fused scores.
-        fusion, temperature: see `fuse_scores`.
-    """
+    """Counts right answers, episode after episode; the arguments are those of `evaluate`, text as (classes, D)."""
 
     def __init__(
         self,
@@ -140,7 +129,7 @@ class Tally:
         pairs: Mapping[str, str] | None,
         text: Tensor | None,
         fusion: str,
-        temperature: float = PUBLISHED_TEMPERATURE,
+        temperature: float,
     ) -> None:
         number = {name: c for c, name in enumerate(class_names)}
         self.partner = torch.full((len(class_names),), -1)

@@ -81,7 +81,7 @@ def read_manifest(folder: Path | None = None) -> dict:
     except OSError:
         raise ValueError(f"{path}, the list of bundled clips, can't be read; {restore}") from None
     except ValueError:
-        raise ValueError(f"{path}, the list of bundled clips, is damaged; {restore}") from None
+        manifest = None
     if not isinstance(manifest, dict):
         raise ValueError(f"{path}, the list of bundled clips, is damaged; {restore}")
     if manifest.get("format") != 1:

@@ -21,19 +21,6 @@ import torch
 
 from taskadapter_lite.files import write_json
 
-__all__ = [
-    "RunResult",
-    "accuracy_interval",
-    "class_interval",
-    "clip_interval",
-    "comparison_table",
-    "environment",
-    "markdown_table",
-    "peak_memory",
-    "t_factor",
-    "text_interval",
-]
-
 RESULT_FORMAT = 1
 
 

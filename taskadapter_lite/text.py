@@ -94,29 +94,22 @@ class TextFeatures:
         model: str = "ViT-B-16-quickgelu",
         pretrained: str = "openai",
         prompt: str = PROMPT,
-        cache: str | Path | None = None,
         device: str | torch.device = "cpu",
     ) -> TextFeatures:
         """Encodes class names with the text half of CLIP (needs the optional package `open-clip-torch`).
 
-        Underscores in names become spaces.
+        Underscores in names become spaces. `save` keeps what was encoded, and `load` refuses it for another encoder.
 
         Args:
             class_names: names of all classes that will be met.
             model, pretrained: open_clip's names; the defaults are the partner of
                 `vit_base_patch16_clip_quickgelu_224.openai` in timm.
             prompt: a sentence with {}.
-            cache: file that is read if it exists (refused if made for another model, prompt or names), else written.
             device: where the encoder runs.
 
         Raises:
             ImportError: without open_clip.
-            ValueError: if the cache doesn't match.
         """
-        source = f"open_clip {model} {pretrained}"
-        if cache is not None and Path(cache).exists():
-            kept = cls.load(cache, source, prompt)
-            return cls(tuple(class_names), kept.for_classes(class_names), source, prompt)
         try:
             import open_clip
         except ImportError as error:
@@ -125,10 +118,7 @@ class TextFeatures:
         sentences = [prompt.format(name.replace("_", " ")) for name in class_names]
         with torch.no_grad():
             features = encoder.encode_text(open_clip.get_tokenizer(model)(sentences).to(device)).float().cpu()
-        found = cls(tuple(class_names), features, source, prompt)
-        if cache is not None:
-            found.save(cache)
-        return found
+        return cls(tuple(class_names), features, f"open_clip {model} {pretrained}", prompt)
 
 
 def semantic_scores(query: Tensor, text: Tensor) -> Tensor:

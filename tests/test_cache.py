@@ -12,7 +12,8 @@ from taskadapter_lite.files import write_json
 
 def test_a_folder_keeps_the_tokens_of_each_model_and_data_set_apart(tmp_path):
     model, clips = tiny_model(), ColouredClips(clips_per_class=2)
-    first = PrefixCache.in_folder(tmp_path, model, clips, views=1).fill(progress=False, views=True)
+    first = PrefixCache.in_folder(tmp_path, model, clips, views=1).fill(progress=False)
+    first.tokens(range(len(clips)), [0] * len(clips))
     assert first.known == 1
     again = PrefixCache.in_folder(tmp_path, model, clips, views=1)
     assert again.known == 1

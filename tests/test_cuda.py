@@ -10,7 +10,7 @@ import torch
 from tiny_run import ColouredClips, tiny_config, tiny_episodes, tiny_model
 
 from taskadapter_lite.cache import PrefixCache
-from taskadapter_lite.commands._options import chosen_device
+from taskadapter_lite.commands.shared.options import chosen_device
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.results import environment, peak_memory
 from taskadapter_lite.sprites.render import ACTIONS, render_clips

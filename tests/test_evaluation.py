@@ -347,7 +347,7 @@ def test_a_cache_file_is_used_again(tmp_path, dtype):
     clips = ToyClips()
     second = PrefixCache(make_model(), clips, dtype=dtype, path=tmp_path / "tokens")
     assert torch.equal(first.tokens(range(30)), second.tokens(range(30)))
-    assert clips.n_read == 1  # the first clip, to see that the model is the same
+    assert clips.n_read == 1  # the first clip, for the shape of its tokens
 
 
 def test_a_cache_file_of_another_model_or_of_other_clips_is_refused(tmp_path):

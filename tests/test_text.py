@@ -105,27 +105,20 @@ def fake_open_clip(monkeypatch):
     return seen
 
 
-def test_open_clip_encodes_prompts_once(fake_open_clip, tmp_path):
-    cache = tmp_path / "text.safetensors"
-    first = TextFeatures.from_open_clip(NAMES, cache=cache)
+def test_open_clip_encodes_prompts(fake_open_clip, tmp_path):
+    found = TextFeatures.from_open_clip(NAMES)
     assert fake_open_clip == [
         "a photo of action about push",
         "a photo of action about pull",
         "a photo of action about tear paper",
     ]
-    assert first.features[:, 0].tolist() == [len(s) for s in fake_open_clip]
-    assert first.features.dtype == torch.float32
-    again = TextFeatures.from_open_clip(NAMES[:2], cache=cache)
-    assert len(fake_open_clip) == 3  # nothing was encoded again
-    assert torch.equal(again.features, first.features[:2])
-
-
-def test_a_cache_for_other_models_prompts_or_names_is_refused(fake_open_clip, tmp_path):
-    cache = tmp_path / "text.safetensors"
-    TextFeatures.from_open_clip(NAMES, cache=cache)
-    for change in ({"model": "ViT-L-14"}, {"pretrained": "laion2b"}, {"prompt": "{}"}, {"class_names": ["fold"]}):
-        with pytest.raises(ValueError, match="made with the|missing are fold"):
-            TextFeatures.from_open_clip(**{"class_names": NAMES, "cache": cache, **change})
+    assert found.features[:, 0].tolist() == [len(s) for s in fake_open_clip]
+    assert found.features.dtype == torch.float32
+    found.save(tmp_path / "text.safetensors")
+    for change in ({"model": "ViT-L-14"}, {"pretrained": "laion2b"}, {"prompt": "{}"}):
+        other = TextFeatures.from_open_clip(NAMES, **change)
+        with pytest.raises(ValueError, match="made with the"):
+            TextFeatures.load(tmp_path / "text.safetensors", other.model, other.prompt)
 
 
 def test_without_open_clip_the_message_says_what_to_install(monkeypatch):

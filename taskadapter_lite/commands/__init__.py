@@ -1,6 +1,6 @@
 """One module a verb of the command line: HELP, add_arguments(parser), run(args) -> status.
 
-What several verbs ask for (data, device, episodes) is in `_options`, and `_fields` makes options of a dataclass.
+What several verbs ask for (data, device, episodes) is in `shared`.
 """
 
 from __future__ import annotations

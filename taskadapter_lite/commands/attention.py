@@ -5,17 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import torch
-
-from taskadapter_lite import figures
-from taskadapter_lite.commands import _options as options
+from taskadapter_lite.commands.shared import objects, options
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, EpisodeSampler, EpisodeSpec
 from taskadapter_lite.files import data_dir
-from taskadapter_lite.metrics import METRICS
-from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.prediction import Prediction, predict
+from taskadapter_lite.studies.cross_video import draw_attention, first_right
 from taskadapter_lite.studies.ladder import saved_episodes
 
 HELP = "draw what a query video attends to in the support videos"
@@ -39,14 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
     args.adapters = args.adapters or data_dir() / "task_adapter.safetensors"
-    model = options.open_adapters(args).to(options.chosen_device(args))
-    clips = options.open_clips(args, args.part, options.frame_side(model.backbone))
+    model = objects.open_adapters(args).to(options.chosen_device(args))
+    clips = objects.open_clips(args, args.part, objects.frame_side(model.backbone))
     episodes = open_episodes(args, clips)
     if args.episode is not None and not 0 <= args.episode < len(episodes):
         raise ValueError(f"--episode is {args.episode}, but the list holds episodes 0 to {len(episodes) - 1}")
     episode = first_right(model, clips, episodes[:TRIED]) if args.episode is None else episodes[args.episode]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    figures.use_style()
     draw_attention(model, clips, episode, args.out, args.block)
     print(f"what the first query of the episode attends to: {args.out}")
     return 0
@@ -58,45 +51,3 @@ def open_episodes(args: argparse.Namespace, clips: LabelledClips) -> list[Episod
         return saved_episodes(1, clips)
     spec = EpisodeSpec(args.n_way, k_shot=1, n_query=1)
     return list(EpisodeSampler.of(clips, spec, N_EPISODES, SEED))
-
-
-def first_right(model: TaskAdapterViT, clips: LabelledClips, episodes: list[Episode]) -> Episode:
-    """The first episode whose first query the model gets right (the first one if none is)."""
-    for episode in episodes:
-        if int(answer(model, clips, episode).labels[0]) == int(episode.query_labels[0]):
-            return episode
-    return episodes[0]
-
-
-def answer(model: TaskAdapterViT, clips: LabelledClips, episode: Episode) -> Prediction:
-    """What the model says of an episode's queries, by the metric that it was trained with (cosine where unknown)."""
-    metric = (model.trained_with or {}).get("metric", "cosine")
-    support, query = clips.read_batch(episode.clips).tensor_split([len(episode.support)])
-    metric = "cosine" if METRICS[metric].has_parameters else metric
-    return predict(model, support, episode.support_labels, query, metric)
-
-
-def draw_attention(
-    model: TaskAdapterViT, clips: LabelledClips, episode: Episode, out: Path, block: int | None = None
-) -> None:
-    """What the episode's first query attends to, in one block (default: the last but one), as a picture file.
-
-    Raises:
-        ValueError: the model has no task attention, or the block is not adapted.
-    """
-    weights = answer(model, clips, episode).weights
-    if not weights:
-        raise ValueError("these adapters have no task attention, so there is nothing to draw across videos")
-    block = sorted(weights)[-2:][0] if block is None else block
-    if block not in weights:
-        raise ValueError(f"block is {block}, but task attention is in blocks {', '.join(map(str, sorted(weights)))}")
-    names = [clips.class_names[c] for c in episode.classes]
-    labels = torch.cat([episode.support_labels, episode.query_labels])
-    title = f"Task attention of block {block}: what one query sees in the support videos"
-    figure = plt.figure(figsize=(10, 8))
-    frames, n_support = clips.read_batch(episode.clips).cpu(), len(episode.support)
-    figures.plot_cross_video_attention(
-        weights[block].cpu(), frames, labels, names, n_support, title=title, figure=figure
-    )
-    figure.savefig(out, bbox_inches="tight")
-    plt.close(figure)

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from taskadapter_lite import figures
-from taskadapter_lite.commands._options import add_device_argument, chosen_device
+from taskadapter_lite.commands.shared.options import add_device_argument, chosen_device
 from taskadapter_lite.data.decoding import decoders
 from taskadapter_lite.files import write_json
 from taskadapter_lite.results import environment

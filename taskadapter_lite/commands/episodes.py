@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taskadapter_lite.commands import _options as options
+from taskadapter_lite.commands.shared import objects, options
 from taskadapter_lite.episodes import save_episodes
 
 HELP = "draw a fixed list of episodes and save it"
@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
-    clips = options.open_clips(args, args.part, args.size or 64)
-    episodes = options.draw_episodes(args, clips, args.n_episodes, args.episode_seed)
+    clips = objects.open_clips(args, args.part, args.size or 64)
+    episodes = objects.draw_episodes(args, clips, args.n_episodes, args.episode_seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     digest = save_episodes(args.out, episodes, clips)
     print(f"{len(episodes):,} episodes of {len(clips.class_names)} {args.part} classes in {args.out}, hash {digest}")

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from taskadapter_lite.adapters import SCOPES
-from taskadapter_lite.commands import _options as options
+from taskadapter_lite.cache import PrefixCache
+from taskadapter_lite.commands.shared import objects, options
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.episodes import Episode, Episodes, check_disjoint, load_episodes, save_episodes
-from taskadapter_lite.evaluation import PrefixCache, depends_on_episode, evaluate
+from taskadapter_lite.episodes import check_disjoint, save_episodes
+from taskadapter_lite.evaluation import depends_on_episode, evaluate
 from taskadapter_lite.metrics import AGGREGATIONS, METRICS, Scorer, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
@@ -21,7 +22,6 @@ from taskadapter_lite.text import FUSIONS, TextFeatures
 from taskadapter_lite.training.checkpoints import load_metric, read_checkpoint
 from taskadapter_lite.training.distributed import Team, join_result
 
-EPISODES = {"n_way": 5, "k_shot": 1, "n_query": 1, "n_episodes": 1000, "episode_seed": 0}  # where nothing is given
 HELP = "evaluate saved adapters, or the frozen backbone, on one part of a data set"
 
 
@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_part_argument(parser)
     episodes = parser.add_argument_group("episodes")
     options.add_episode_arguments(episodes, n_query=1, seed=0)
-    text = f"how many (default: {EPISODES['n_episodes']}, or all of a list)"
+    text = f"how many (default: {objects.EPISODES['n_episodes']}, or all of a list)"
     episodes.add_argument("--n-episodes", type=int, help=text)
-    parser.set_defaults(**dict.fromkeys(EPISODES))  # what is given has to agree with a saved list
+    parser.set_defaults(**dict.fromkeys(objects.EPISODES))  # what is given has to agree with a saved list
     episodes.add_argument("--episode-list", type=Path, help="a saved list, instead of drawing one; its hash is checked")
     episodes.add_argument("--save-episodes", type=Path, help="save the list that was drawn")
     scores = parser.add_argument_group("scores")
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     model.to(options.chosen_device(args, team.device))
     if team.is_main and model.trained_with is not None:
         _say_scores(args, model.trained_with)
-    clips = options.open_clips(args, args.part, options.frame_side(model.backbone))
+    clips = objects.open_clips(args, args.part, objects.frame_side(model.backbone))
     _refuse_trained_classes(args, clips)
-    episodes = _open_episodes(args, clips)
+    episodes = objects.open_episodes(args, clips)
     if args.save_episodes is not None and team.is_main:
         print(f"episodes {save_episodes(args.save_episodes, episodes, clips)} saved to {args.save_episodes}")
     if len(episodes) < team.size:
@@ -99,9 +99,9 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     """The model, and the metric: its name, or the trained module from the file of adapters."""
     if args.adapters is None:
         args.metric, args.aggregation = scores_of(None, args.metric, args.aggregation)
-        T = args.frames or options.FRAMES
-        return TaskAdapterViT(options.open_backbone(args), depth=0, T=T), args.metric
-    model = options.open_adapters(args)
+        T = args.frames or objects.FRAMES
+        return TaskAdapterViT(objects.open_backbone(args), depth=0, T=T), args.metric
+    model = objects.open_adapters(args)
     args.metric, args.aggregation = scores_of(model.trained_with, args.metric, args.aggregation)
     return model, load_metric(args.adapters, model, args.metric) if METRICS[args.metric].has_parameters else args.metric
 
@@ -110,11 +110,9 @@ def _refuse_unused(args: argparse.Namespace, model: TaskAdapterViT) -> None:
     """An option that would change nothing is refused, so that no result is taken for another one."""
     if args.fusion is not None and args.text is None:
         raise ValueError(f"--fusion {args.fusion} says how scores by name are added: give --text with it")
-    if not depends_on_episode(model):
-        if args.scope is not None:
-            raise ValueError(f"--scope {args.scope} changes nothing: this model has no task attention")
-        if args.precision != "fp32":
-            raise ValueError(f"--precision {args.precision} changes nothing: this model has no task attention")
+    for option, chosen in (("scope", args.scope), ("precision", args.precision)):
+        if chosen not in (None, "fp32") and not depends_on_episode(model):
+            raise ValueError(f"--{option} {chosen} changes nothing: this model has no task attention")
 
 
 def _say_scores(args: argparse.Namespace, trained: dict) -> None:
@@ -131,38 +129,6 @@ def _refuse_trained_classes(args: argparse.Namespace, clips: LabelledClips) -> N
     if args.adapters is not None and args.part != "train":
         trained_on = read_checkpoint(args.adapters)[1]["metadata"].get("class_names", [])
         check_disjoint(training=trained_on, **{args.part: clips.class_names})
-
-
-def _open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
-    if args.episode_list is not None:
-        return _saved_episodes(args, clips)
-    for name, value in EPISODES.items():
-        setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
-    return options.draw_episodes(args, clips, args.n_episodes, args.episode_seed)
-
-
-def _saved_episodes(args: argparse.Namespace, clips: LabelledClips) -> list[Episode]:
-    """The list of --episode-list, or its first --n-episodes; other options have to agree with it."""
-    drawn = {
-        "--save-episodes": args.save_episodes,
-        f"--episode-seed {args.episode_seed}": args.episode_seed,
-        f"--groups {args.groups}": args.groups,
-    }
-    for option, value in drawn.items():
-        if value is not None:
-            raise ValueError(f"{option} is about episodes that are drawn, but {args.episode_list} is a saved list")
-    episodes = load_episodes(args.episode_list, clips)
-    n_way, k_shot, n_queries = episodes[0].shape
-    for name, value in {"n_way": n_way, "k_shot": k_shot, "n_query": n_queries / n_way}.items():
-        if getattr(args, name) not in (None, value):
-            raise ValueError(
-                f"--{name.replace('_', '-')} is {getattr(args, name)}, but the episodes of {args.episode_list} "
-                f"have {value:g}"
-            )
-    args.k_shot = k_shot  # part of the result's name
-    if args.n_episodes is not None and not 0 < args.n_episodes <= len(episodes):
-        raise ValueError(f"--n-episodes is {args.n_episodes}, but {args.episode_list} holds {len(episodes)}")
-    return episodes[: args.n_episodes]
 
 
 def _open_cache(args: argparse.Namespace, model: TaskAdapterViT, clips: LabelledClips) -> PrefixCache | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskadapter_lite.commands import build_parser, pretrain
-from taskadapter_lite.commands._options import add_device_argument
+from taskadapter_lite.commands.shared.options import add_device_argument
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies.experiments import Experiment, experiment_names, load_experiment
 

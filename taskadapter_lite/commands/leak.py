@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from taskadapter_lite.cache import PrefixCache
-from taskadapter_lite.commands._options import add_device_argument, chosen_device
+from taskadapter_lite.commands.shared.options import add_device_argument, chosen_device
 from taskadapter_lite.data import bundled_clips, verify_bundled
 from taskadapter_lite.evaluation import depends_on_episode
 from taskadapter_lite.results import comparison_table, markdown_table

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from taskadapter_lite.backbone import BUNDLED, load_backbone
-from taskadapter_lite.commands._fields import add_fields, given_fields
-from taskadapter_lite.commands._options import add_device_argument, chosen_device
+from taskadapter_lite.commands.shared.fields import add_fields, given_fields
+from taskadapter_lite.commands.shared.options import add_device_argument, chosen_device
 from taskadapter_lite.files import whole_file, write_json
 from taskadapter_lite.results import environment
 from taskadapter_lite.studies.pretraining import PretrainConfig, build, linear_probes, pretrain

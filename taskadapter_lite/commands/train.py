@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from taskadapter_lite.adapters import AXES
-from taskadapter_lite.commands import _options as options
-from taskadapter_lite.commands._fields import add_fields, given_fields
+from taskadapter_lite.commands.shared import objects, options
+from taskadapter_lite.commands.shared.fields import add_fields, given_fields
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
 from taskadapter_lite.model import TaskAdapterViT
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     config = replace(config, n_steps=n_steps)
     args.n_query = args.n_query or (1 if args.recipe == "published" else 3)
     model = _model(args, config.seed).to(options.chosen_device(args, team.device))
-    clips, validation = _open_parts(args, options.frame_side(model.backbone))
-    episodes = options.draw_episodes(args, clips, n_steps * config.episodes_per_step, args.episode_seed)
+    clips, validation = _open_parts(args, objects.frame_side(model.backbone))
+    episodes = objects.draw_episodes(args, clips, n_steps * config.episodes_per_step, args.episode_seed)
     if team.is_main:
         print(f"{len(clips)} training clips of {len(clips.class_names)} classes; {model.describe()}", flush=True)
     if args.dry_run:
@@ -110,19 +110,19 @@ def _model(args: argparse.Namespace, seed: int) -> TaskAdapterViT:
     if settings["temporal_embedding"] == "none":
         settings["temporal_embedding"] = None
     torch.manual_seed(seed)
-    return TaskAdapterViT(options.open_backbone(args), T=args.frames or options.FRAMES, axes=args.axes, **settings)
+    return TaskAdapterViT(objects.open_backbone(args), T=args.frames or options.FRAMES, axes=args.axes, **settings)
 
 
 def _open_parts(
     args: argparse.Namespace, size: int
 ) -> tuple[LabelledClips, tuple[LabelledClips, EpisodeSampler] | None]:
     """Training clips, and validation clips of other classes with their episodes, where there are to be some."""
-    clips = options.open_clips(args, "train", size)
+    clips = objects.open_clips(args, "train", size)
     if not args.validation_episodes:
         return clips, None
-    held_out = options.open_clips(args, "val", size)
+    held_out = objects.open_clips(args, "val", size)
     check_disjoint(train=clips.class_names, validation=held_out.class_names)
-    return clips, (held_out, options.draw_episodes(args, held_out, args.validation_episodes, args.episode_seed + 1))
+    return clips, (held_out, objects.draw_episodes(args, held_out, args.validation_episodes, args.episode_seed + 1))
 
 
 def _tensorboard(folder: Path) -> Callable[[dict], None]:

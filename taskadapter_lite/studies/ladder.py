@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -26,6 +26,7 @@ from taskadapter_lite.sprites.render import partners
 from taskadapter_lite.training.checkpoints import load_checkpoint, load_model, save_checkpoint
 from taskadapter_lite.training.loop import TrainConfig, train
 
+NamedRung = TypeVar("NamedRung", bound=Any)  # of this ladder or another: it has a name
 AIM = ("time", "space", "joint")
 ALL = ("time", "space", "task", "joint")
 
@@ -166,13 +167,9 @@ def build(rung: Rung, budget: Budget, seed: int) -> TaskAdapterViT:
     torch.manual_seed(seed)
     size: dict[str, Any] = {} if budget.backbone == BUNDLED else {"img_size": budget.size}
     size |= {} if budget.backbone_depth is None else {"depth": budget.backbone_depth}
-    if budget.weights:
-        backbone = load_backbone(budget.weights, architecture=budget.backbone, **size)
-    else:
-        backbone = load_backbone(budget.backbone, **size)
+    architecture = budget.backbone if budget.weights else None
+    backbone = load_backbone(budget.weights or budget.backbone, architecture=architecture, **size)
     arguments = {"depth": budget.depth, "temporal_std": budget.temporal_std} | rung.model
-    if arguments.get("temporal_embedding", "adapted") is None:
-        arguments.pop("temporal_std")
     return TaskAdapterViT(backbone, **arguments).to(budget.device)
 
 
@@ -192,11 +189,11 @@ def train_rung(
     training = rung.training or {}
     if rate is None and training.get("trainable") == "all":
         rate = TUNED_RATE
-    chosen: dict[str, Any] = {} if rate is None else {"learning_rate": rate}
-    config = replace(config, **(chosen | {"metric": rung.metric} | training))
+    chosen: dict[str, Any] = {"learning_rate": rate or config.learning_rate, "metric": rung.metric}
+    config = replace(config, **(chosen | training))
     config = replace(config, n_steps=max(1, budget.n_steps // config.episodes_per_step))  # the same episodes in all
     spec = EpisodeSpec(n_way=5, k_shot=1, n_query=rung.n_query)
-    episodes = EpisodeSampler(clips.labels, spec, budget.n_steps, seed, clips.class_names)
+    episodes = EpisodeSampler.of(clips, spec, budget.n_steps, seed)
     return model, train(model, clips, episodes, config, progress=progress, name=rung.name)
 
 
@@ -214,11 +211,11 @@ def trained_rung(rung: Rung, budget: Budget, seed: int, out: Path, progress: boo
     if rung.training is None:
         return build(rung, budget, seed), {}
     file = out / "adapters" / f"{file_name(rung.weights or rung.name)}_seed{seed}.safetensors"
-    if not file.exists() and rung.weights:
-        raise ValueError(
-            f"{rung.name!r} uses the model of {rung.weights!r}, which has not been trained: run that first"
-        )
     if not file.exists():
+        if rung.weights:
+            raise ValueError(
+                f"{rung.name!r} uses the model of {rung.weights!r}, which has not been trained: run that first"
+            )
         rate = chosen_rate(rung, out)
         clips = open_part("train", budget, rung.rendered or budget.rendered)
         model, training = train_rung(rung, budget, seed, clips, rate, progress)
@@ -239,17 +236,52 @@ def run_rung(rung: Rung, budget: Budget, seed: int, shots: tuple[int, ...], out:
     test = open_part("test", budget)
     clips = ShuffledFrames(test) if rung.shuffled else test
     source = PrefixCache(model, clips) if caches(model, rung) else clips
+    about = {"training_seconds": trained.get("seconds", 0.0), "group": rung.group, "shuffled": rung.shuffled}
     for k, file in files.items():
-        episodes = saved_episodes(k, test)[: budget.test_episodes]
-        options: dict[str, Any] = {"pairs": partners(), "precision": budget.precision, "batch_size": 4}
-        result = evaluate(model, source, episodes, rung.metric, name=rung.name, progress=progress, **options)
+        result = evaluate(
+            model,
+            source,
+            saved_episodes(k, test)[: budget.test_episodes],
+            rung.metric,
+            pairs=partners(),
+            batch_size=4,
+            precision=budget.precision,
+            progress=progress,
+            name=rung.name,
+            seeds={"training": seed},
+            metadata=about | {"shots": k},
+        )
         result.config |= {"training": trained.get("config")}
         result.history = [] if rung.weights else trained.get("history", [])
-        result.metadata |= {"training_seconds": trained.get("seconds", 0.0)}
-        result.seeds |= {"training": seed}
-        result.metadata |= {"group": rung.group, "shots": k, "shuffled": rung.shuffled}
         result.dataset = test.fingerprint
         result.save(file)
+
+
+def run_ladder(budget: Budget, seeds: Sequence[int], shots: tuple[int, ...], out: Path, rungs: Sequence[Rung]) -> None:
+    """Run every rung with every seed, a frozen one once; what is already in `out` is not done again."""
+    for seed in seeds:
+        for rung in rungs:
+            if rung.training is not None or seed == seeds[0]:
+                run_rung(rung, budget, seed, shots, out)
+
+
+def wanted(rungs: Sequence[NamedRung], words: Sequence[str] | None) -> list[NamedRung]:
+    """The rungs that are asked for; no words mean all of them.
+
+    A word that is the whole name of a rung means that one alone; others mean all names that hold them.
+    """
+    if not words:
+        return list(rungs)
+    full = {rung.name for rung in rungs}
+    return [rung for rung in rungs if any(w == rung.name if w in full else w in rung.name for w in words)]
+
+
+def tune_rungs(names: Sequence[str], budget: Budget, out: Path) -> Iterator[RunResult]:
+    """Each of these rungs with each of its learning rates, on the validation classes."""
+    if unknown := sorted(set(names) - set(RATES)):
+        raise ValueError(f"no learning rates are listed for {unknown[0]!r}, but for {', '.join(RATES)}")
+    for name in names:
+        yield from tune(name, budget, out)
 
 
 def tune(name: str, budget: Budget, out: Path) -> list[RunResult]:
@@ -257,7 +289,7 @@ def tune(name: str, budget: Budget, out: Path) -> list[RunResult]:
     rung = next(rung for rung in RUNGS if rung.name == name)
     clips, training_clips = open_part("val", budget), open_part("train", budget, budget.rendered)
     spec, n_episodes, seed = VALIDATION
-    episodes = EpisodeSampler(clips.labels, spec, n_episodes, seed, clips.class_names)
+    episodes = EpisodeSampler.of(clips, spec, n_episodes, seed)
     results = []
     for rate in RATES[name]:
         file = out / "learning_rates" / f"{file_name(name)}_{rate:g}.json"
@@ -265,9 +297,9 @@ def tune(name: str, budget: Budget, out: Path) -> list[RunResult]:
             results.append(RunResult.load(file))
             continue
         model, training = train_rung(rung, budget, 0, training_clips, rate)
-        result = evaluate(model, clips, episodes, rung.metric, pairs=partners(), name=name)
-        result.name = f"{name}, learning rate {rate:g}"
-        result.metadata |= {"rung": name, "learning_rate": rate, "training_seconds": round(training.seconds, 1)}
+        about = {"rung": name, "learning_rate": rate, "training_seconds": round(training.seconds, 1)}
+        label = f"{name}, learning rate {rate:g}"
+        result = evaluate(model, clips, episodes, rung.metric, pairs=partners(), name=label, metadata=about)
         result.config |= {"training": training.config}
         result.save(file)
         results.append(result)

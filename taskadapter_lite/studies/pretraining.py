@@ -26,6 +26,7 @@ from taskadapter_lite.sprites.render import SHAPES, TEXTURES, render_images
 N_COLOURS, N_COUNTS = 8, 4
 SINES = 0.5  # height of the waves that the position embedding starts from
 DECAY = 1e-4  # of the read-outs
+LOG_EVERY = 200  # steps
 HELD_OUT = 1_000_003  # seeds from here on are never trained on
 
 
@@ -62,6 +63,11 @@ class PretrainConfig:
         if self.images < self.batch_size:
             raise ValueError(f"images is {self.images}, but one step needs batch_size = {self.batch_size} of them")
 
+    def learning_rate_at(self, step: int, share: float) -> float:
+        """Warm-up x cosine schedule, of which `share` has passed."""
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        return self.learning_rate * warm * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-6
+
 
 class Heads(nn.Module):
     """Linear read-outs of the class token (what and where is the main thing) and of each patch (what covers it)."""
@@ -81,8 +87,10 @@ class Heads(nn.Module):
         for name in ("shape", "texture", "colour"):
             losses[name] = F.cross_entropy(self.image[name](cls), labels[name][:, 0])
         losses["count"] = F.cross_entropy(self.image["count"](cls), labels["count"] - 1)
-        losses["place"] = 10 * F.smooth_l1_loss(self.image["place"](cls), place_target(labels)[:, 0], beta=0.1)
-        losses["turn"] = (self.image["turn"](cls) - turn_target(labels)[:, 0]).square().mean()
+        place = torch.stack([labels["x"], labels["y"], 3 * labels["size"]], -1)  # (B, 4, 3), of which the main thing
+        losses["place"] = 10 * F.smooth_l1_loss(self.image["place"](cls), place[:, 0], beta=0.1)
+        turn = torch.stack([labels["angle"].cos(), labels["angle"].sin()], -1)
+        losses["turn"] = (self.image["turn"](cls) - turn[:, 0]).square().mean()
         centres, owner, offset = patch_targets(labels, grid=int(math.sqrt(patches.shape[1])))
         losses["centres"] = 4 * F.binary_cross_entropy_with_logits(self.image["centres"](cls), centres)
         covered = owner >= 0
@@ -92,16 +100,6 @@ class Heads(nn.Module):
         error = F.smooth_l1_loss(self.patch["place"](patches), offset, beta=0.1, reduction="none").mean(-1)
         losses["patch place"] = 10 * (error * covered).sum() / covered.sum().clamp(min=1)
         return losses
-
-
-def place_target(labels: dict[str, Tensor]) -> Tensor:
-    """x, y and size of each thing: (B, 4, 3)."""
-    return torch.stack([labels["x"], labels["y"], 3 * labels["size"]], -1)
-
-
-def turn_target(labels: dict[str, Tensor]) -> Tensor:
-    """Cosine and sine of each thing's angle: (B, 4, 2)."""
-    return torch.stack([torch.cos(labels["angle"]), torch.sin(labels["angle"])], -1)
 
 
 def patch_targets(labels: dict[str, Tensor], grid: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -183,13 +181,22 @@ def start_from_sines(vit: VisionTransformer) -> None:
         vit.get_parameter("pos_embed")[0, 1:] = SINES * torch.cat(waves, -1)
 
 
+def build_optimizer(config: PretrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW; only matrices are decayed, and of these not what is a single row, such as the class token."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in parameters:
+        groups[parameter.ndim >= 2 and parameter.shape[0] > 1].append(parameter)
+    decays = [{"params": groups[is_matrix], "weight_decay": config.weight_decay * is_matrix} for is_matrix in groups]
+    return torch.optim.AdamW(decays, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
 def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[VisionTransformer, list[dict]]:
     """Train a ViT, by default the bundled architecture, on still images rendered on the fly.
 
     Args:
         config: how long and how.
         device: where.
-        on_log: called with (vit, row) every 200 steps, e.g. to save what there is.
+        on_log: called with (vit, history) every 200 steps, e.g. to save what there is.
 
     Returns:
         The trained ViT, and a history of rows (images, minutes, one mean loss a target).
@@ -198,14 +205,12 @@ def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[
     vit = build(config.architecture, config.image_size).to(device)
     normalise = Normalise(vit).to(device)
     start_from_sines(vit)
-    device_type, low = torch.device(device).type, config.precision == "bf16"
+    low = config.precision == "bf16"
     if low:
         without_slow_attention(vit)
     heads = Heads(vit.embed_dim, vit.patch_embed.num_patches).to(device)
-    decayed = [p for p in (*vit.parameters(), *heads.parameters()) if p.ndim >= 2 and p.shape[0] > 1]
-    others = [p for p in (*vit.parameters(), *heads.parameters()) if not (p.ndim >= 2 and p.shape[0] > 1)]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+    optimizer = build_optimizer(config, [*vit.parameters(), *heads.parameters()])
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     start = time.monotonic()
     history: list[dict] = []
     sums: dict[str, Tensor] = {}
@@ -217,20 +222,19 @@ def pretrain(config: PretrainConfig, device: str = "cpu", on_log=None) -> tuple[
         if share >= 1:
             break
         for group in optimizer.param_groups:
-            warm = min(1.0, (step + 1) / config.warmup_steps)
-            group["lr"] = config.learning_rate * warm * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-6
-        with torch.autocast(device_type, torch.bfloat16, enabled=low):
+            group["lr"] = config.learning_rate_at(step, share)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=low):
             tokens = vit.forward_features(normalise(images))  # (B, 1 + patches, D)
         losses = heads.losses(tokens.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         sum(losses.values(), torch.zeros((), device=device)).backward()
-        nn.utils.clip_grad_norm_([*decayed, *others], 1.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         for name, loss in losses.items():
             sums[name] = sums.get(name, 0) + loss.detach()
-        if (step + 1) % 200 == 0:
+        if (step + 1) % LOG_EVERY == 0:
             row = {"images": (step + 1) * config.batch_size, "minutes": round(minutes, 2)}
-            history.append(row | {name: round(float(value) / 200, 4) for name, value in sums.items()})
+            history.append(row | {name: round(float(value) / LOG_EVERY, 4) for name, value in sums.items()})
             sums = {}
             bar.set_postfix(shape=history[-1]["shape"], place=history[-1]["place"])
             if on_log:

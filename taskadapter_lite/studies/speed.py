@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +22,9 @@ from taskadapter_lite.data.decoding import decord
 from taskadapter_lite.metrics import cosine_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.sprites import ACTIONS, render_clips, slug, write_mp4
+from taskadapter_lite.training.estimate import seconds
 
+LINE = "{:<28} {:>9} {:>16} {:>13} {:>16} {:>12}"  # of the table
 TOLERANCE = {False: 2e-3, True: 6e-2}  # largest relative difference of features from the published way: fp32, bf16
 
 
@@ -177,15 +178,6 @@ class TimedModel:
         self.loss()
 
 
-def seconds(action: Callable[[], object], device: str) -> float:
-    """Wall-clock seconds of one call, the device's work included."""
-    start = time.perf_counter()
-    action()
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
 def step_memory(way: TimedModel) -> int:
     """Bytes at the peak of a training step on CUDA; elsewhere the bytes that autograd keeps for the backward pass."""
     device = torch.device(way.workload.device)
@@ -304,17 +296,11 @@ def decoding_rates(clips: ClipFolder, repeats: int = 3) -> dict[str, float]:
     decord is not installed); `"read_clip"`: ours, which checks the file and resizes as well. Where tokens are kept,
     each clip is read once and no file is opened again.
     """
-    rates: dict[str, list[float]] = {}
-    for _ in range(repeats):
-        readers = {"read_clip": lambda i: clips[i]}
-        if decord is not None:
-            readers["decord"] = lambda i: _plain_decord(clips.root / clips.paths[i], clips.T)
-        for name, read in readers.items():
-            start = time.perf_counter()
-            for i in range(len(clips)):
-                read(i)
-            rates.setdefault(name, []).append(len(clips) * clips.T / (time.perf_counter() - start))
-    return {name: median(found) for name, found in sorted(rates.items())}
+    readers: dict[str, Callable[[], object]] = {"read_clip": lambda: [clips[i] for i in range(len(clips))]}
+    if decord is not None:
+        readers["decord"] = lambda: [_plain_decord(clips.root / path, clips.T) for path in clips.paths]
+    rounds = [{name: seconds(read, "cpu") for name, read in readers.items()} for _ in range(repeats)]
+    return {name: median(len(clips) * clips.T / spent[name] for spent in rounds) for name in sorted(readers)}
 
 
 def _plain_decord(path: Path, T: int) -> Tensor:
@@ -338,23 +324,21 @@ def write_clips(folder: Path, size: int, n: int) -> None:
 
 def table(found: dict) -> str:
     """One run as text."""
-    w = found["workload"]
+    w, rows = found["workload"], found["rows"]
     lines = [
-        f"\n{w['backbone']}, {w['size']} pixels, L = {w['depth']}, {w['n_way']}-way {w['k_shot']}-shot, {w['device']}"
+        f"\n{w['backbone']}, {w['size']} pixels, L = {w['depth']}, {w['n_way']}-way {w['k_shot']}-shot, {w['device']}",
+        LINE.format("", "step (s)", "ratio", "evaluate (s)", "ratio", "memory (MB)"),
     ]
-    lines.append(f"{'':<28} {'step (s)':>9} {'ratio':>16} {'evaluate (s)':>13} {'ratio':>16} {'memory (MB)':>12}")
-    for row in found["rows"]:
+    for row in rows:
         cells = []
         for what in ("train", "evaluate"):
             ratio, spent = row["ratios"][what], sorted(row["seconds"][what])
-            cells.append(f"{spent[len(spent) // 2]:>9.3f}")
-            cells.append(f"{ratio['median']:.1f} ({ratio['least']:.1f}-{ratio['largest']:.1f})")
-        lines.append(
-            f"{row['name']:<28} {cells[0]} {cells[1]:>16} {cells[2]:>13} {cells[3]:>16} {row['memory'] / 1e6:>12.1f}"
-        )
+            cells += [f"{spent[len(spent) // 2]:.3f}"]
+            cells += [f"{ratio['median']:.1f} ({ratio['least']:.1f}-{ratio['largest']:.1f})"]
+        lines.append(LINE.format(row["name"], *cells, f"{row['memory'] / 1e6:.1f}"))
     lines.append("evaluating 1,000 episodes of 2,400 test clips, from the above (s):")
-    for row in found["rows"]:
-        first, own = (evaluation_seconds(one, w) for one in (found["rows"][0], row))
+    for row in rows:
+        first, own = (evaluation_seconds(one, w) for one in (rows[0], row))
         lines.append(f"{row['name']:<28} {own:>9.0f} {first / own:>16.1f}")
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found["decoding"].items())
     lines.append(f"frames read a second: {rates}")

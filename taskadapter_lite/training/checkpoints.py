@@ -59,7 +59,7 @@ def save_checkpoint(
     content = {
         "model": model.config,
         "backbone": {
-            "arguments": _arguments(model.backbone),
+            "arguments": getattr(model.backbone, "load_arguments", None),
             "fingerprint": fingerprint(model.backbone),
             "image_side": model.backbone.patch_embed.img_size[0],
         },
@@ -242,11 +242,6 @@ def _trained_with(tensors: dict[str, Tensor], content: dict) -> dict | None:
         "aggregation": (run.get("aggregation") or OLD_AGGREGATION) if has_choice else None,
         "temperature": run["temperature"] if learnt is None else learnt.exp().item(),
     }
-
-
-def _arguments(backbone: nn.Module) -> dict | None:
-    """What `load_backbone` was called with, if the backbone came from there."""
-    return getattr(backbone, "load_arguments", None)
 
 
 def without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

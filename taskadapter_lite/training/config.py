@@ -109,18 +109,10 @@ class TrainConfig:
         for name in ("clip_norm", "n_steps", "time_limit_s"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0 or None, not {getattr(self, name)}")
-        for name in (
-            "weight_decay",
-            "momentum",
-            "warmup_steps",
-            "views",
-            "auxiliary_weight",
-            "validation_every",
-            "workers",
-        ):
+        counts = ("warmup_steps", "views", "validation_every", "workers")
+        for name in ("weight_decay", "momentum", "auxiliary_weight", *counts):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
-
         if self.aggregation is not None and METRICS[self.metric].has_parameters:
             raise ValueError(
                 f"aggregation is {self.aggregation!r}, but {self.metric} compares all shots at once: give None"

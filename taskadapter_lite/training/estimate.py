@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -73,9 +75,9 @@ def estimate_run(
 def _measure(trainer: Trainer, n_steps: int) -> Estimate:
     clips, episodes, config = trainer.clips, trainer.episodes, trainer.config
     E = config.episodes_per_step
-    steps = range(min(MEASURED + 1, n_steps))
-    new = [_seconds(trainer, range(step * E, (step + 1) * E)) for step in steps][-MEASURED:]
-    known = [_seconds(trainer, range(step * E, (step + 1) * E)) for step in steps][-MEASURED:]
+    steps = [range(s * E, (s + 1) * E) for s in range(min(MEASURED + 1, n_steps))]
+    times = [seconds(partial(trainer.step, numbers, learning_rate=0.0), trainer.device) for numbers in steps + steps]
+    new, known = (half[-MEASURED:] for half in (times[: len(steps)], times[len(steps) :]))
     memory = peak_memory(trainer.device)
     B = len(episodes[0].clips)
     if trainer.cache is None:  # every step reads anew
@@ -87,9 +89,10 @@ def _measure(trainer: Trainer, n_steps: int) -> Estimate:
     return Estimate(n_steps, median(known), reading_s, memory + int(met * one), int(met * one))
 
 
-def _seconds(trainer: Trainer, numbers: range) -> float:
-    began = time.perf_counter()
-    trainer.step(numbers, learning_rate=0.0)
-    if trainer.device.type == "cuda":
-        torch.cuda.synchronize(trainer.device)
-    return time.perf_counter() - began
+def seconds(action: Callable[[], object], device: str | torch.device) -> float:
+    """Wall-clock seconds of one call, the device's work included."""
+    start = time.perf_counter()
+    action()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -147,7 +147,7 @@ class TrainingRun:
         self.team = Team()
         self.trainer = Trainer(model, self.clips, episodes, config, self.team, text, cache, kept)
         self.text = text
-        self.validation, self.validation_cache = self._open_validation(validation, cache)
+        self.validation = None if validation is None else (self._tokens_of(validation[0], cache), validation[1])
         self.stopped = False
         self.clock = time.perf_counter()
         self.pending: list[StepResult] = []  # steps whose losses are still on the device
@@ -158,18 +158,13 @@ class TrainingRun:
         self.best: dict[str, Tensor] = {}
         self.best_accuracies: list[float] = []
 
-    def _open_validation(
-        self, validation: tuple[LabelledClips | PrefixCache, Episodes] | None, folder: str | Path | None
-    ) -> tuple[tuple[LabelledClips, Episodes] | None, PrefixCache | None]:
-        """Clips and episodes of the validation, and the tokens of those clips where they can be kept."""
-        if validation is None:
-            return None, None
-        clips, episodes = validation
+    def _tokens_of(self, clips: LabelledClips | PrefixCache, folder: str | Path | None) -> LabelledClips | PrefixCache:
+        """The tokens of validation clips where they can be kept, else the clips."""
         if isinstance(clips, PrefixCache):
             self.trainer.check_cache(clips)
-            return (clips.clips, episodes), clips
-        fixed = self.trainer.prefix_is_fixed
-        return (clips, episodes), self.trainer.token_cache(folder, clips, None) if fixed else None
+        elif self.trainer.prefix_is_fixed:
+            return self.trainer.token_cache(folder, clips, None)
+        return clips
 
     @property
     def ended(self) -> bool:
@@ -231,14 +226,13 @@ class TrainingRun:
                 "clip_norm; the last checkpoint is from before"
             )
 
-    def _validate(self, clips: LabelledClips, episodes: Episodes) -> dict:
+    def _validate(self, clips: LabelledClips | PrefixCache, episodes: Episodes) -> dict:
         """Accuracy on the validation episodes, shared over the processes; the best adapters are remembered."""
         own = evaluate(
             self.model,
             clips,
             self.team.share(episodes),
             self.trainer.objective.metric,
-            cache=self.validation_cache,
             text=self.text,
             fusion=self.config.fusion,
             temperature=self.trainer.objective.log_temperature.exp().item(),
@@ -335,6 +329,7 @@ class TrainingRun:
         about = {}
         if self.validation is not None:
             clips, episodes = self.validation
+            clips = clips.clips if isinstance(clips, PrefixCache) else clips
             about = {"validation": {"dataset": clips.fingerprint, "episodes": episode_hash(episodes)}}
         return RunResult(
             name=name,

@@ -156,12 +156,9 @@ class Trainer:
 
     def token_cache(self, folder: str | Path | None, clips: LabelledClips, views: int | None) -> PrefixCache:
         """Frozen tokens of clips, in the run's precision, in memory or in a folder."""
-        low = self.config.precision == "bf16"
-        options: dict[str, Any] = {
-            "dtype": torch.bfloat16 if low else torch.float32,
-            "precision": self.config.precision,
-        }
-        options |= {"views": views, "workers": self.config.workers}
+        precision, workers = self.config.precision, self.config.workers
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        options: dict[str, Any] = {"views": views, "dtype": dtype, "workers": workers, "precision": precision}
         if folder is None:
             return PrefixCache(self.model, clips, **options)
         return PrefixCache.in_folder(folder, self.model, clips, **options)

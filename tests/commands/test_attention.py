@@ -7,9 +7,10 @@ from made_videos import make_frame_folder
 from taskadapter_lite import bundled_clips, load_backbone, load_episodes, predict
 from taskadapter_lite.__main__ import main
 from taskadapter_lite.commands import attention, build_parser
-from taskadapter_lite.commands._options import open_clips
+from taskadapter_lite.commands.shared.objects import open_clips
 from taskadapter_lite.files import data_dir
 from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.studies import cross_video
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +33,17 @@ def test_the_model_is_asked_with_the_metric_that_it_was_trained_with(model, epis
     for trained_with, metric in (({"metric": "otam"}, "otam"), (None, "cosine"), ({"metric": "trx"}, "cosine")):
         model.trained_with = trained_with
         expected = predict(model, support, episode.support_labels, query, metric).scores
-        torch.testing.assert_close(attention.answer(model, clips, episode).scores, expected)
+        torch.testing.assert_close(cross_video.answer(model, clips, episode).scores, expected)
 
 
 def test_the_first_episode_that_it_gets_right_is_drawn(model, episodes):
     clips = bundled_clips("test")
     model.trained_with = {"metric": "otam"}
-    right = [int(attention.answer(model, clips, e).labels[0]) == int(e.query_labels[0]) for e in episodes]
+    right = [int(cross_video.answer(model, clips, e).labels[0]) == int(e.query_labels[0]) for e in episodes]
     assert {True, False} <= set(right)
-    assert attention.first_right(model, clips, episodes) is episodes[right.index(True)]
+    assert cross_video.first_right(model, clips, episodes) is episodes[right.index(True)]
     wrong = [e for e, is_right in zip(episodes, right, strict=True) if not is_right]
-    assert attention.first_right(model, clips, wrong) is wrong[0]
+    assert cross_video.first_right(model, clips, wrong) is wrong[0]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from taskadapter_lite.__main__ import main
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.commands import build_parser
-from taskadapter_lite.commands.demo import FILES, next_command, table, table_of_tasks
+from taskadapter_lite.commands.demo import FILES, next_command
 from taskadapter_lite.results import RunResult, accuracy_interval
 from taskadapter_lite.studies.attribute_minute import ROWS
+from taskadapter_lite.studies.demo import table_of_actions, table_of_tasks
 from taskadapter_lite.training.checkpoints import load_model
 
 
@@ -62,9 +63,9 @@ def test_table_is_computed_from_the_file(demo):
     record = RunResult.load(demo / "result.json")
     row = record.metadata["rows"][0]
     mean, half_width = accuracy_interval(row["accuracies"])
-    assert f"{100 * mean:.1f} +- {100 * half_width:.1f} %" in table(record)
+    assert f"{100 * mean:.1f} +- {100 * half_width:.1f} %" in table_of_actions(record)
     row["accuracies"] = [1.0, 0.0] * 10
-    assert "50.0 +- " in table(record)
+    assert "50.0 +- " in table_of_actions(record)
 
 
 def test_adapters_load_on_the_bundled_backbone_which_is_unchanged(demo):

@@ -11,7 +11,7 @@ import pytest
 from taskadapter_lite.__main__ import build_parser, main
 from taskadapter_lite.commands import experiment as command
 from taskadapter_lite.commands import train
-from taskadapter_lite.commands.evaluate import EPISODES
+from taskadapter_lite.commands.shared.objects import EPISODES
 from taskadapter_lite.data.public import published_split
 from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.files import data_dir
@@ -69,7 +69,6 @@ def test_a_ladder_is_tuned_and_run_on_the_backbone_that_was_pretrained_for_it(na
 def test_a_small_ladder_goes_from_still_images_to_results_and_does_nothing_twice(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("taskadapter_lite.commands.pretrain.linear_probes", lambda vit: {"shape": 0.5})
     monkeypatch.setattr("taskadapter_lite.studies.ladder.RATES", {"+ time": (1e-3, 1e-2)})
-    monkeypatch.setattr("taskadapter_lite.commands.ladder.RATES", {"+ time": (1e-3, 1e-2)})
     monkeypatch.setattr("taskadapter_lite.studies.ladder.VALIDATION", (EpisodeSpec(), 3, 0))
     content = asdict(load_experiment("sprites_scale")) | {"shots": [1], "seeds": [0]}
     content["pretrain"] += ["--architecture", "vit_tiny_patch16_224", "--image-size", "32", "--images", "16"]

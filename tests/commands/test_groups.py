@@ -4,7 +4,8 @@ import pytest
 from made_videos import make_frame_folder
 
 from taskadapter_lite.__main__ import main
-from taskadapter_lite.commands import _options, build_parser, evaluate
+from taskadapter_lite.commands import build_parser
+from taskadapter_lite.commands.shared import objects
 from taskadapter_lite.data.datasets import ClipFolder
 from taskadapter_lite.episodes import load_episodes
 
@@ -26,11 +27,11 @@ def parse(verb, root, *words):
 @pytest.mark.parametrize("words, groups", [([], None), (["--groups", r"(user\d+)_"], {"user01", "user02"})])
 def test_train_and_evaluate_draw_with_the_groups_of_the_data_set(root, words, groups):
     args = parse("evaluate", root, *words)
-    clips = _options.open_clips(args, "test", 32)
+    clips = objects.open_clips(args, "test", 32)
     assert groups == (None if clips.groups is None else set(clips.groups))
-    assert evaluate._open_episodes(args, clips).groups == clips.groups
+    assert objects.open_episodes(args, clips).groups == clips.groups
     args = parse("train", root, "--n-query", "1", *words)
-    assert _options.draw_episodes(args, clips, 5, 0).groups == clips.groups
+    assert objects.draw_episodes(args, clips, 5, 0).groups == clips.groups
 
 
 def test_a_saved_list_never_asks_about_the_source_of_its_own_class(root, tmp_path, capsys):

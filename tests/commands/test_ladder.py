@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from taskadapter_lite.__main__ import main
+from taskadapter_lite.studies import which_attribute
 from taskadapter_lite.studies.which_attribute import TaskBudget
 
 
@@ -19,17 +20,17 @@ def test_an_option_that_says_nothing_is_refused(option, tmp_path, capsys):
 
 def test_constructed_tasks_run_on_the_device_of_the_caller(tmp_path, monkeypatch, capsys):
     budgets = []
-    monkeypatch.setattr(
-        "taskadapter_lite.commands.ladder.run_which_attribute", lambda budget, *_: budgets.append(budget)
-    )
-    monkeypatch.setattr("taskadapter_lite.commands.ladder.chosen_device", lambda args: torch.device("cuda:3"))
+    monkeypatch.setattr(which_attribute, "run_which_attribute", lambda budget, *_: budgets.append(budget))
+    monkeypatch.setattr("taskadapter_lite.commands.shared.options.chosen_device", lambda args: torch.device("cuda:3"))
     assert main(["ladder", "--tasks", "which-attribute", "--out", str(tmp_path)]) == 0
     assert [budget.device for budget in budgets] == ["cuda:3"]
 
 
 def test_what_the_options_change_is_in_the_budget(tmp_path, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr("taskadapter_lite.commands.ladder.run_which_attribute", lambda *given: calls.append(given))
+    monkeypatch.setattr(
+        "taskadapter_lite.studies.which_attribute.run_which_attribute", lambda *given: calls.append(given)
+    )
     options = ["--mix", "0.5", "--frames", "4", "--rules", "colour", "action", "--n-steps", "7", "--start", "before"]
     options += ["--only", "Space + joint", "OTAM", "--device", "cpu", "--out", str(tmp_path)]
     assert main(["ladder", "--tasks", "which-attribute", *options]) == 0

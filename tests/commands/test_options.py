@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from taskadapter_lite.commands import build_parser
-from taskadapter_lite.commands._fields import add_fields, given_fields
-from taskadapter_lite.commands._options import chosen_device
+from taskadapter_lite.commands.shared.fields import add_fields, given_fields
+from taskadapter_lite.commands.shared.options import chosen_device
 from taskadapter_lite.commands.train import _config
 from taskadapter_lite.studies.ladder import Budget
 from taskadapter_lite.studies.pretraining import PretrainConfig

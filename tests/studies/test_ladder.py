@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from taskadapter_lite.__main__ import main
-from taskadapter_lite.commands.ladder import wanted
 from taskadapter_lite.data.datasets import bundled_clips
 from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.results import RunResult, comparison_table
@@ -23,6 +22,7 @@ from taskadapter_lite.studies.ladder import (
     saved_episodes,
     train_rung,
     tune,
+    wanted,
 )
 
 TINY = Budget(n_steps=2, test_episodes=6)
@@ -144,8 +144,9 @@ def test_the_table_has_seeds_pairs_parameters_and_seconds(tmp_path):
 
 def test_rungs_are_chosen_by_name_or_by_a_word_of_it():
     names = [r.name for r in RUNGS]
-    assert [name for name in names if wanted(name, ["+ task, inductive"])] == ["+ task, inductive"]
-    assert [name for name in names if wanted(name, ["Frozen", "L = 1"])] == [*names[:3], "L = 1"]
+    assert [r.name for r in wanted(RUNGS, ["+ task, inductive"])] == ["+ task, inductive"]
+    assert [r.name for r in wanted(RUNGS, ["Frozen", "L = 1"])] == [*names[:3], "L = 1"]
+    assert wanted(RUNGS, None) == list(RUNGS)
 
 
 def test_a_rate_is_taken_from_the_rung_itself_else_from_the_same_head(tmp_path):

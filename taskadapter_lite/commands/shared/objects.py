@@ -1,64 +1,21 @@
-"""Options that several verbs share -> clips, episodes, backbone or saved adapters, device."""
+"""What the options of `options` name: a backbone or saved adapters, clips, episodes."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from taskadapter_lite.backbone import BUNDLED, load_backbone
+from taskadapter_lite.commands.shared.options import CLIPS_PER_CLASS, FRAMES
 from taskadapter_lite.data.datasets import SpriteClips, bundled_clips, open_dataset
 from taskadapter_lite.data.labelled import LabelledClips
-from taskadapter_lite.data.public import published_datasets
-from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
+from taskadapter_lite.episodes import Episode, Episodes, EpisodeSampler, EpisodeSpec, load_episodes
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.sprites.render import LEVELS
 from taskadapter_lite.training.checkpoints import image_side, load_model, read_checkpoint
 
-PARTS = ("train", "val", "test")
-FRAMES = 8  # of a clip, where neither the caller nor a file says otherwise
-CLIPS_PER_CLASS = 60
-
-
-def add_data_arguments(parser: argparse.ArgumentParser, random_views: bool = True) -> None:
-    """Which clips, how they are read, and which backbone they go into.
-
-    Args:
-        parser: of the verb.
-        random_views: False for a verb that reads the middle frames alone, where nothing can be mirrored.
-    """
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--data",
-        default="bundled",
-        metavar="bundled|sprites|ROOT",
-        help="the sample that comes with the library, rendered sprites, or the folder of a data set",
-    )
-    data.add_argument("--dataset", default="folder", choices=[*published_datasets(), "folder"], help="what ROOT holds")
-    data.add_argument("--list", type=Path, nargs="+", default=[], help="list files of ROOT, one a part")
-    data.add_argument("--split-file", type=Path, help="classes of each part of a plain folder, made if missing")
-    data.add_argument("--frames", type=int, help=f"T, frames a clip (default: that of saved adapters, else {FRAMES})")
-    data.add_argument("--size", type=int, help="frame side in pixels (default: what the backbone takes)")
-    if random_views:
-        data.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the training clips")
-    data.add_argument("--on-error", default="raise", choices=["raise", "skip"], help="what to do with broken clips")
-    data.add_argument("--allow-outside", action="store_true", help="accept links and lists that lead out of ROOT")
-    data.add_argument(
-        "--groups",
-        metavar="PATTERN",
-        help="a regular expression whose one group names in each path what the clip was cut from, such as a signer: "
-        "support and query of a class never share it; none: they may (default: known for ucf101 and hmdb51, else none)",
-    )
-    data.add_argument("--clips-per-class", type=int, default=CLIPS_PER_CLASS, help="of rendered sprites")
-    data.add_argument("--level", default="plain", choices=LEVELS, help="of rendered sprites")
-    text = f"timm name or the bundled model (default: that of saved adapters, else {BUNDLED})"
-    data.add_argument("--backbone", help=text)
-    data.add_argument("--backbone-depth", type=int, metavar="N", help="its first N blocks alone (default: all)")
-    data.add_argument("--weights", type=Path, help=".safetensors file with the weights of --backbone")
-    data.add_argument("--random-weights", action="store_true", help="an untrained backbone, to try a command")
+EPISODES = {"n_way": 5, "k_shot": 1, "n_query": 1, "n_episodes": 1000, "episode_seed": 0}  # where nothing is given
 
 
 def open_backbone(args: argparse.Namespace) -> VisionTransformer:
@@ -146,46 +103,43 @@ def _refuse_unused(args: argparse.Namespace) -> None:
         raise ValueError(f"--split-file {args.split_file} says nothing where --list or --dataset names the parts")
 
 
-def add_part_argument(parser: argparse.ArgumentParser) -> None:
-    """Which part of a data set's classes."""
-    parser.add_argument("--part", choices=PARTS, default="test", help="of the data")
-
-
-def add_episode_arguments(parser: argparse._ArgumentGroup, n_query: int | None, seed: int, shown: str = "") -> None:
-    """The size of an episode and the seed of its draw; `shown` explains another default."""
-    parser.add_argument("--n-way", type=int, default=5, help="classes in an episode (default: 5)")
-    parser.add_argument("--k-shot", type=int, default=1, help="support clips a class (default: 1)")
-    text = f"query clips a class (default: {shown or n_query})"
-    parser.add_argument("--n-query", type=int, default=n_query, help=text)
-    parser.add_argument("--episode-seed", type=int, default=seed, help=f"seed of the episodes (default: {seed})")
-
-
 def draw_episodes(args: argparse.Namespace, clips: LabelledClips, n_episodes: int, seed: int) -> EpisodeSampler:
     """Episodes of the size of --n-way, --k-shot and --n-query."""
     return EpisodeSampler.of(clips, EpisodeSpec(args.n_way, args.k_shot, args.n_query), n_episodes, seed)
 
 
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Where to compute."""
-    text = "cpu, cuda, cuda:1, mps, ... (default: a CUDA device if there is one, else cpu)"
-    parser.add_argument("--device", type=usable_device, help=text)
-
-
-def usable_device(name: str) -> str:
-    """The name of a device on which a number can be stored.
+def open_episodes(args: argparse.Namespace, clips: LabelledClips) -> Episodes:
+    """The list of --episode-list, or one drawn as the options say.
 
     Raises:
-        ArgumentTypeError: one sentence on why there is none.
+        ValueError: options that do not agree with the list.
     """
-    try:
-        torch.zeros(1, device=name).item()  # "meta" stores nothing
-    except (RuntimeError, AssertionError, ImportError):  # what PyTorch raises for unknown, absent and not built in
-        raise argparse.ArgumentTypeError(f"device {name!r} can't be used here; try --device cpu") from None
-    return name
+    if args.episode_list is not None:
+        return _saved_episodes(args, clips)
+    for name, value in EPISODES.items():
+        setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
+    return draw_episodes(args, clips, args.n_episodes, args.episode_seed)
 
 
-def chosen_device(args: argparse.Namespace, launched: torch.device | None = None) -> torch.device:
-    """The device of --device, else the one that a launcher gave this process, else the default."""
-    if args.device:
-        return torch.device(args.device)
-    return launched or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _saved_episodes(args: argparse.Namespace, clips: LabelledClips) -> list[Episode]:
+    """The list of --episode-list, or its first --n-episodes; other options have to agree with it."""
+    drawn = {
+        "--save-episodes": args.save_episodes,
+        f"--episode-seed {args.episode_seed}": args.episode_seed,
+        f"--groups {args.groups}": args.groups,
+    }
+    for option, value in drawn.items():
+        if value is not None:
+            raise ValueError(f"{option} is about episodes that are drawn, but {args.episode_list} is a saved list")
+    episodes = load_episodes(args.episode_list, clips)
+    n_way, k_shot, n_queries = episodes[0].shape
+    for name, value in {"n_way": n_way, "k_shot": k_shot, "n_query": n_queries / n_way}.items():
+        if getattr(args, name) not in (None, value):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is {getattr(args, name)}, but the episodes of {args.episode_list} "
+                f"have {value:g}"
+            )
+    args.k_shot = k_shot  # part of the result's name
+    if args.n_episodes is not None and not 0 < args.n_episodes <= len(episodes):
+        raise ValueError(f"--n-episodes is {args.n_episodes}, but {args.episode_list} holds {len(episodes)}")
+    return episodes[: args.n_episodes]
