@@ -188,7 +188,7 @@ def test_the_release_is_what_the_source_generates(course, name):
     made, kept = course / "release" / name, COURSE / "release" / name
     assert sorted(path.name for path in made.iterdir()) == sorted(path.name for path in kept.iterdir())
     for path in made.iterdir():
-        assert path.read_text() == (kept / path.name).read_text(), f"generate {name} again, see TEACHERS.md"
+        assert path.read_bytes() == (kept / path.name).read_bytes(), f"generate {name} again, see TEACHERS.md"
 
 
 def hand_in(course: Path, name: str, student: str, answers: dict[str, str]) -> None:

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         title = tasks.title.format(*values)
         print(*([f"\n{title}\n"] if title else []), markdown_table(tasks.table(results, *values)), sep="\n", flush=True)
     if args.figures is not None:
-        draw_rows([r for r in results if r.metadata["mix"] == 1], args.figures / "which_attribute.png")
+        main = [r for r in results if r.metadata["mix"] == 1 and r.metadata.get("frames", 1) == 1]
+        draw_rows(main, args.figures / "which_attribute.png")
         if len({r.metadata["mix"] for r in results}) > 1:
             draw_dial(results, args.figures / "which_attribute_dial.png")
     return 0
