@@ -21,6 +21,7 @@ import av
 import numpy as np
 import PIL
 import torch
+from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps
 
 try:  # no wheel on Linux aarch64: PyAV reads there
@@ -61,10 +62,10 @@ def decode_frames(path: Path, choose: Choose) -> torch.Tensor:
     Raises:
         ClipError: the file is missing, damaged, truncated, without video, or of absurd size.
     """
-    return torch.from_numpy(np.stack(_decode(path, choose))).permute(0, 3, 1, 2)  # a view: colours stay innermost
+    return torch.from_numpy(_decode(path, choose)).permute(0, 3, 1, 2)  # a view: colours stay innermost
 
 
-def _decode(path: Path, choose: Choose) -> list[np.ndarray]:
+def _decode(path: Path, choose: Choose) -> np.ndarray:
     with _as_clip_error(path):
         if not path.exists():
             raise ClipError(path, "no such file")
@@ -104,7 +105,7 @@ def _as_clip_error(path: Path) -> Iterator[None]:
         raise ClipError(path, f"can't be decoded ({lines[-1][:160]})") from error
 
 
-def _read_images(folder: Path, choose: Choose) -> list[np.ndarray]:
+def _read_images(folder: Path, choose: Choose) -> np.ndarray:
     images = list_frames(folder)
     if not images:
         raise ClipError(folder, "is a folder without jpg or png frames")
@@ -116,7 +117,7 @@ def _read_images(folder: Path, choose: Choose) -> list[np.ndarray]:
             frames[index] = _rgb(image)
     if len({frame.shape for frame in frames.values()}) > 1:
         raise ClipError(folder, "its frames have different sizes")
-    return [frames[index] for index in wanted]
+    return np.stack([frames[index] for index in wanted])
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -248,59 +249,65 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise ClipError(path, f"claims frames of {width} x {height} pixels, the limit is {MAX_PIXELS:,} pixels")
 
 
-def _read_with_decord(path: Path, choose: Choose, header: _Header) -> list[np.ndarray]:
+def _read_with_decord(path: Path, choose: Choose, header: _Header) -> np.ndarray:
     decord.logging.set_level(decord.logging.QUIET)  # what is wrong is said once, by the ClipError
     reader = decord.VideoReader(str(path), num_threads=1)
     if len(reader) != header.packets:
         raise RuntimeError("another number of frames")  # PyAV reads it then
-    return list(reader.get_batch(choose(len(reader))).asnumpy())
+    return cast(np.ndarray, reader.get_batch(choose(len(reader))).asnumpy())
 
 
-def _read_with_pyav(path: Path, choose: Choose, header: _Header, packets: list[av.Packet]) -> list[np.ndarray]:
+def _read_with_pyav(path: Path, choose: Choose, header: _Header, packets: list[av.Packet]) -> np.ndarray:
     """Every frame decoded, the chosen ones kept; again where packets were no frames (VP8's hidden ones, lost ones)."""
     wanted = choose(header.packets)
-    frames, n_frames = _decode_in_order(path, wanted, header, packets)
+    clip, n_frames = _decode_in_order(path, wanted, header, packets)
     if n_frames != header.packets:
         wanted = choose(n_frames)
-        frames, _ = _decode_in_order(path, wanted, header, packets)
-    return [frames[index] for index in wanted]
+        clip, _ = _decode_in_order(path, wanted, header, packets)
+    if len(clip) != len(wanted):
+        raise ClipError(path, f"is damaged: {len(clip)} of the {len(wanted)} frames wanted can be decoded")
+    return clip
 
 
 def _decode_in_order(
     path: Path, wanted: list[int], header: _Header, packets: list[av.Packet]
-) -> tuple[dict[int, np.ndarray], int]:
+) -> tuple[np.ndarray, int]:
     """The wanted frames that are there, and the number of frames; damage behind the last wanted one is let pass."""
-    frames: dict[int, np.ndarray] = {}
-    keep, last, n_frames, size = set(wanted), wanted[-1], 0, None
+    clip, n_kept, n_frames, size = np.empty(0, np.uint8), 0, 0, None
     codec = packets[0].stream.codec_context
     codec.flush_buffers()  # a second reading begins anew
+    reformatter = VideoReformatter()  # one for all frames: each new one sets its tables up again
     try:
         for frame in (frame for packet in (*packets, None) for frame in codec.decode(packet)):
             size = size or (frame.width, frame.height)
             if size != (frame.width, frame.height):
                 now = f"{frame.width} x {frame.height}"
                 raise ClipError(path, f"changes its size at frame {n_frames} from {size[0]} x {size[1]} to {now}")
-            if n_frames in keep:
-                frames[n_frames] = _as_shown(frame, header.pixel_aspect)
+            if n_kept < len(wanted) and wanted[n_kept] == n_frames:
+                pixels = _as_shown(frame, header.pixel_aspect, reformatter)
+                clip = clip if n_kept else np.empty((len(wanted), *pixels.shape), np.uint8)
+                while n_kept < len(wanted) and wanted[n_kept] == n_frames:
+                    clip[n_kept] = pixels  # copied at once, so that the converted frame's memory serves the next one
+                    n_kept += 1
             n_frames += 1
     except av.FFmpegError:
-        if n_frames <= last:
+        if n_frames <= wanted[-1]:
             raise
         n_frames = header.packets
     hidden = codec.name in ("vp8", "vp9", "av1")  # packets that only later frames are made from
     if n_frames < (0.5 if hidden else 0.95) * header.packets - 2 or not n_frames:
         raise ClipError(path, f"is damaged: {n_frames} of {header.packets} frames can be decoded")
-    return frames, n_frames
+    return clip[:n_kept], n_frames
 
 
-def _as_shown(frame: av.VideoFrame, pixel_aspect: float) -> np.ndarray:
+def _as_shown(frame: av.VideoFrame, pixel_aspect: float, reformatter: VideoReformatter) -> np.ndarray:
     """Pixels of a frame the way a player shows it: square, upright, mirrored where the file says so."""
     width, matrix = max(1, round(frame.width * pixel_aspect)), _display_matrix(frame)
     stretch: dict[str, Any] = (
         {} if width == frame.width else {"width": width, "height": frame.height, "interpolation": "BICUBIC"}
     )
     # one thread: with more, a frame that is freed in a forked worker waits for threads that exist in the parent alone
-    (plane,) = frame.reformat(format="rgb24", threads=1, **stretch).planes
+    (plane,) = reformatter.reformat(frame, format="rgb24", threads=1, **stretch).planes
     rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)
     pixels = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)  # a view, without the bytes that pad
     if matrix is None:

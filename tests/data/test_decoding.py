@@ -193,7 +193,7 @@ def test_a_random_view_is_the_same_with_both_decoders(tmp_path, name, codec, gop
 
 def test_decord_reads_where_it_is_exact_and_there_alone(tmp_path, monkeypatch):
     pytest.importorskip("decord")
-    monkeypatch.setattr(decoding, "_read_with_pyav", lambda *_: [np.zeros((2, 2, 3), np.uint8)])
+    monkeypatch.setattr(decoding, "_read_with_pyav", lambda *_: np.zeros((1, 2, 2, 3), np.uint8))
     by_decord = {}
     for gop, options in GOPS["libx264"].items():
         path = make_barcodes(tmp_path / f"{gop}.mp4", "libx264", options, 300)
@@ -251,3 +251,10 @@ def test_images_lying_on_their_side_and_deep_ones(tmp_path):
     Image.fromarray(grey).save(tmp_path / "deep" / "1.png")
     read = read_frames(tmp_path / "deep")[0]
     assert torch.equal(read, torch.from_numpy(grey // 256).to(torch.uint8).expand(3, 48, 64))
+
+
+def test_fewer_frames_than_wanted_are_never_returned(tmp_path, monkeypatch):
+    path = make_barcodes(tmp_path / "a.mp4", "libx264", GOPS["libx264"]["no B"], 24)
+    monkeypatch.setattr(decoding, "_decode_in_order", lambda *_: (np.zeros((3, 2, 2, 3), np.uint8), 24))
+    with pytest.raises(ClipError, match="is damaged: 3 of the 8 frames wanted can be decoded"):
+        read_clip(path)
