@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
 from typing import Any
@@ -232,8 +232,9 @@ class AlignmentExplorer(FigureWidget):
     def describe(self) -> str:
         episode, (support, query) = self._chosen
         drawn = "prototype"  # the picture aligns the query with the mean of a class's clips, so that is scored
-        by_metric = {"otam": partial(otam_scores, gamma=self.gamma.value), "bimhm": bimhm_scores}
-        (scores,) = by_metric[self.metric.value](support, query[[self.query.value]], drawn)
+        otam = partial(otam_scores, gamma=self.gamma.value)
+        metric: Callable[..., torch.Tensor] = otam if self.metric.value == "otam" else bimhm_scores
+        (scores,) = metric(support, query[[self.query.value]], drawn)
         own, predicted, rows = int(episode.query_labels[self.query.value]), int(scores.argmax()), []
         for c, (name, score) in enumerate(zip(names_of(self.clips, episode), scores, strict=True)):
             marks = ["own class"] * (c == own) + ["predicted"] * (c == predicted)
