@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from taskadapter_lite.figures.clips import MARKERS, OTHER, OWN, as_array, plain, wrap
 
@@ -228,6 +229,9 @@ def plot_speedups(names: Sequence[str], ratios: Any, lows: Any, highs: Any, ax: 
         ax.plot(ratios[y], y, "o", color="black", markersize=4)
         ax.annotate(f"{ratios[y]:.1f} x", (max(highs[y], before), y), (6, 0), textcoords="offset points", va="center")
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # powers of ten alone leave one tick or two
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_yticks(range(len(names)), [plain(name) for name in names])
     ax.set(ylim=(len(names) - 0.4, -0.6), xlabel="speed of a training step over the published way (times, logarithmic)")
     ax.margins(x=0.15)

@@ -85,3 +85,11 @@ def test_an_episode_has_each_clip_in_the_row_of_its_class(clips):
     np.testing.assert_allclose(axes[2, 1].images[0].get_array(), film_strip(as_frames(query[0])))
     assert not axes[1, 1].images  # no query of the class "right"
     assert (axes[2, 1].texts[0].get_text(), axes[0, 1].texts[-1].get_text()) == ("✓ up", "✗ right")
+
+
+def test_long_names_of_two_queries_beside_each_other_do_not_touch(clips):
+    name = "Something circling something clockwise"
+    axes = figures.show_episode(clips[:1], clips[1:3], [0], [0, 0], [name], predictions=[0, 0], frames=3)
+    axes[0, 0].figure.canvas.draw()
+    first, second = (axes[0, column].texts[0].get_window_extent() for column in (1, 2))
+    assert first.x1 + 6 < second.x0  # at full size 3 dots were between them

@@ -71,3 +71,12 @@ def test_parameters_chart_sets_the_untrained_model_apart():
     assert [container.lines[0].get_ydata()[0] for container in ax.containers] == [40, 70]
     assert [container.lines[0].get_xdata()[0] for container in ax.containers] == [100, 1000]
     assert "none" in [text.get_text() for text in ax.texts]
+
+
+def test_speedups_are_read_off_an_axis_of_plain_numbers():
+    ax = figures.plot_speedups(["as published", "faster"], [1.0, 1.9], [1.0, 1.7], [1.0, 2.1])
+    ax.figure.canvas.draw()
+    low, high = ax.get_xlim()
+    shown = [tick.get_text() for tick in ax.get_xticklabels() if low <= tick.get_position()[0] <= high]
+    assert {"1", "2"} <= set(shown)
+    assert all(text.replace(".", "").isdigit() for text in shown)
