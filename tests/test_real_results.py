@@ -4,11 +4,13 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_readme import PAGE, RESULTS
 
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies.embedding_start import embedding_start_table, load_embedding_start
+from taskadapter_lite.studies.real_training import PARTS, RUNGS, load_real_training, real_training_table
 from taskadapter_lite.studies.same_source import load_same_source, same_source_table
 from taskadapter_lite.studies.sim_to_real import VALIDATION, load_sim_to_real, sim_to_real_table
 
@@ -49,7 +51,27 @@ def start_lines() -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("lines", [sim_lines, source_lines, start_lines])
+def training_tables(name: str) -> list[pd.DataFrame]:
+    """Both parts of a set, by the names of the rungs."""
+    results = list(load_real_training(REAL / "real_training"))
+    return [real_training_table(results, name, part).set_index("name") for part in PARTS]
+
+
+def training_lines() -> list[str]:
+    """Rows of the table of models trained on a few real clips."""
+    lines = []
+    for name in ("ssv2_toy", "signs"):
+        seen, other = training_tables(name)
+        for rung, row in other.iterrows():
+            cells = [SETS[name], rung, str(row["seeds"])]
+            for part in (seen.loc[rung], row):
+                gain = f"{part['difference']:.1f} +- {part['difference_ci95']:.1f}"
+                cells += [f"{part['mean']:.1f} +- {part['ci95']:.1f}", "-" if rung == "Frozen" else gain]
+            lines.append("| " + " | ".join([*cells, f"{row['clip_low']:.1f} to {row['clip_high']:.1f}"]) + " |")
+    return lines
+
+
+@pytest.mark.parametrize("lines", [sim_lines, source_lines, start_lines, training_lines])
 def test_each_row_says_what_its_files_say(lines):
     rows = lines()
     assert len(rows) >= 2
@@ -78,6 +100,21 @@ def test_what_is_said_of_sprites_to_real_videos():
             assert row["mean"] < 40
         assert f"{shown} by {said[0]} points with time and {said[1]} with task attention too" in words()
     assert table.loc["Frozen, OTAM", "mean"] < 20 < table.loc["+ time, OTAM", "clip_high"]
+
+
+def test_what_is_said_of_training_on_a_few_real_videos():
+    for name, shown in (("ssv2_toy", "Something-Something"), ("signs", "signs")):
+        seen, other = training_tables(name)
+        assert [set(table.index) for table in (seen, other)] == [{rung.name for rung in RUNGS}] * 2
+        assert set(other["seeds"]) == {1}
+        said = []
+        for rung in ("Adapters", "Full fine-tuning", "Adapters, started from those of sprites"):
+            row = other.loc[rung]
+            said.append(f"{seen.loc[rung, 'mean']:.1f} and {row['difference']:.1f} +- {row['difference_ci95']:.1f}")
+        assert (
+            f"{shown}: adapters {said[0]}, full fine-tuning {said[1]}, adapters started from sprites {said[2]}"
+            in words()
+        )
 
 
 def test_what_is_said_of_pieces_of_one_video():
