@@ -15,7 +15,7 @@ from taskadapter_lite.figures.attention import (
     token_maps,
 )
 from taskadapter_lite.figures.clips import animation_bytes, contact_sheet, play_clip, show_clip, show_episode, use_style
-from taskadapter_lite.figures.features import plot_alignment, plot_feature_shift, principal_plane
+from taskadapter_lite.figures.features import plot_alignment
 from taskadapter_lite.figures.matrices import (
     own_class_mass,
     plot_confusion,
@@ -52,7 +52,6 @@ __all__ = [
     "plot_cross_video_attention",
     "plot_differences",
     "plot_dose_response",
-    "plot_feature_shift",
     "plot_ladder",
     "plot_learning_curves",
     "plot_own_class_mass",
@@ -63,7 +62,6 @@ __all__ = [
     "plot_two_tasks",
     "plot_video_matrices",
     "plot_video_matrix",
-    "principal_plane",
     "query_maps",
     "show",
     "show_clip",

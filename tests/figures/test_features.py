@@ -1,4 +1,4 @@
-"""Features and alignment: distances, counts, discs."""
+"""Alignment: distances, discs, scales."""
 
 from __future__ import annotations
 
@@ -6,27 +6,6 @@ import numpy as np
 import pytest
 
 from taskadapter_lite import figures
-
-
-def test_principal_plane_keeps_distances_of_features_that_lie_in_a_plane():
-    angles = np.array([0.1, 0.7, 2.0, 4.0])
-    basis = np.linalg.qr(np.random.default_rng(4).normal(size=(9, 9)))[0][:2]
-    features = 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1) @ basis
-    places, variance = figures.principal_plane(features)
-    unit = features / 3
-    np.testing.assert_allclose(
-        np.linalg.norm(places[:, None] - places[None], axis=-1), np.linalg.norm(unit[:, None] - unit[None], axis=-1)
-    )
-    assert variance.sum() == pytest.approx(1)
-
-
-def test_feature_shift_counts_queries_with_their_prototype_nearest():
-    support = np.eye(6)[[0, 0, 1, 1]]
-    query = np.array([[1, 0.2, 0, 0, 0, 0], [1, 0.5, 0, 0, 0, 0], [0, 1, 0, 0, 0, 1]])
-    labels = np.array([0, 0, 1, 1, 0, 1, 1])
-    axes = figures.plot_feature_shift({"before": np.concatenate([support, query])}, labels, 4, ["a", "b"])
-    assert axes[0].get_title(loc="left") == "before: 2 of 3 right"
-    assert "% of variance" in axes[0].get_xlabel()
 
 
 def test_alignment_draws_similarity_and_discs_by_weight(clips):
