@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -48,5 +47,4 @@ def test_the_stored_rates_are_of_all_kinds_and_lengths():
     assert {(row["kind"], row["frames"]) for row in rows} == {
         (kind.name, n) for kind in decoding_speed.KINDS for n in (30, 100, 300)
     }
-    long = [row["ratio"] for row in rows if row["frames"] > 30]
-    assert np.median(long) >= 0.8
+    assert min(row["ratio"] for row in rows) >= 0.8
