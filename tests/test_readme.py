@@ -261,7 +261,7 @@ def test_the_rows_of_constructed_tasks_are_those_of_their_files():
         f"{row.lowest:.1f} | {row.highest:.1f} |"
         for row in table[(table["mix"] == 1) & (table["frames"] == 1)].itertuples()
     ]
-    assert [line for line in CONSTRUCTED.splitlines() if re.match(r"\| (Frozen|Space|\+)", line)] == rows
+    assert [line for line in CONSTRUCTED.splitlines() if re.match(r"\| (Frozen|Space|\+)(?!.*OTAM)", line)] == rows
     table = constructed()
     for model in ("+ task, inductive", "Space + joint"):
         row = table.loc[(model, "as trained")]
@@ -294,12 +294,12 @@ def test_the_table_of_video_is_that_of_its_files():
         rules = dict(part.rsplit(" ", 1) for part in row["by rule"].split(", "))
         cells = " | ".join(rules.get(rule, "-") for rule in ("action", "colour", "form"))
         interval = f"{row['accuracy']:.1f} +- {row['interval']:.1f}"
-        assert f"| {row['values']} | {row['control']} | {interval} | {cells} |" in CONSTRUCTED
+        assert f"| {row['model']} | {row['values']} | {row['control']} | {interval} | {cells} |" in CONSTRUCTED
         if row["control"] == "no look misleads":  # "hardly knows actions"
-            assert 20 < row["accuracy"] < 26
+            assert 20 < row["accuracy"] < 31
             assert interval in " ".join(CONSTRUCTED.split()).split("so that nothing misleads:")[1]
         found += 1
-    assert found == 6
+    assert found == 10
 
 
 def test_what_heads_on_the_support_reach_is_said():
