@@ -215,7 +215,7 @@ def show_episode(
 def _mark_prediction(ax: Axes, predicted: int, label: int, class_names: Sequence[str]) -> None:
     sign, colour = ("✓", OTHER) if predicted == label else ("✗", OWN)
     text = f"{sign} {plain(class_names[predicted])}"
-    points = ax.get_position().width * ax.figure.get_figwidth() * 72
+    points = 72 * ax.bbox.width / ax.figure.dpi
     size = max(6, min(9, points / (0.56 * len(text))))  # names of neighbours don't touch: a letter is some 0.56 em
     ax.text(0, 1.03, text, transform=ax.transAxes, fontsize=size, color=colour)
 
