@@ -166,7 +166,7 @@ def run_which_attribute(
                 _run_rung(rung, budget, seed, pool, out, progress)
 
 
-def tests_of(rung: TaskRung, budget: TaskBudget) -> list[tuple[str, str]]:
+def what_is_tested(rung: TaskRung, budget: TaskBudget) -> list[tuple[str, str]]:
     """Values and control of each test of a row.
 
     Where clips attend to each other, what goes around the queries is changed; other mixes are tested as trained alone.
@@ -184,7 +184,7 @@ def tests_of(rung: TaskRung, budget: TaskBudget) -> list[tuple[str, str]]:
 
 
 def _run_rung(rung: TaskRung, budget: TaskBudget, seed: int, pool: Pool, out: Path, progress: bool) -> None:
-    missing = [key for key in tests_of(rung, budget) if not result_file(out, rung, budget, *key, seed).exists()]
+    missing = [key for key in what_is_tested(rung, budget) if not result_file(out, rung, budget, *key, seed).exists()]
     if not missing:
         return
     model, scorer, about = trained_rung(rung, budget, seed, pool, out, progress)

@@ -22,9 +22,9 @@ from taskadapter_lite.studies.which_attribute import (
     new_model,
     run_which_attribute,
     start_from,
-    tests_of,
     trained_rung,
     tune_which_attribute,
+    what_is_tested,
     which_attribute_table,
 )
 
@@ -123,11 +123,11 @@ def test_other_mixes_are_tested_as_trained_alone(tmp_path):
 def test_where_actions_may_count_they_are_also_asked_for_in_neutral_looks(tmp_path, monkeypatch):
     rung = BY_NAME["Frozen"]
     budget = replace(SMALL, rules=("action", "colour", "form"))
-    assert tests_of(rung, SMALL) == [("unseen values", "as trained"), ("seen values", "as trained")]
+    assert what_is_tested(rung, SMALL) == [("unseen values", "as trained"), ("seen values", "as trained")]
     monkeypatch.setattr(which_attribute, "PARTS", {"unseen values": ("val", 7), "seen values": ("val", 8)})
     run_which_attribute(budget, [0], tmp_path, [rung], progress=False)
     table = which_attribute_table(list(load_which_attribute(tmp_path))).set_index(["values", "control"])
-    assert len(table) == len(tests_of(rung, budget)) == 4
+    assert len(table) == len(what_is_tested(rung, budget)) == 4
     for values in ("unseen values", "seen values"):
         assert table.loc[(values, "as trained")].rules == "action or colour or form"
         neutral = table.loc[(values, "no look misleads")]
