@@ -19,7 +19,6 @@ RESULTS = ROOT / "notebooks" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (RESULTS / "README.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\|.*\]\((\S+\.json)\) \|$", PAGE, re.MULTILINE)
-EARLIER = "mean_of_features"  # of a ladder's folder: the models of its row with OTAM and shuffled frames
 DIFFERENCE = re.compile(r"^\| `(.+)` minus `(.+)` \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -132,9 +131,8 @@ def test_the_probes_are_those_of_the_backbones_file():
 def differences(name: str, baseline: str, shots: int, folder: str) -> list[np.ndarray]:
     """Two rungs' accuracies subtracted, in points: one array of episodes for each seed that both have."""
     runs = {one: {} for one in (name, baseline)}
-    shuffled = baseline == f"{name}, frames shuffled" and (RESULTS / folder / EARLIER).exists()
-    for result in (*load_results(RESULTS / folder), *(load_results(RESULTS / folder / EARLIER) if shuffled else ())):
-        if result.name in runs and result.metadata["shots"] == shots:  # an earlier run's takes the place of a later's
+    for result in load_results(RESULTS / folder):
+        if result.name in runs and result.metadata["shots"] == shots:
             runs[result.name][result.seeds["training"]] = 100 * np.array(result.accuracies)
     return [runs[name][seed] - runs[baseline][seed] for seed in runs[name]]
 
@@ -413,13 +411,6 @@ def test_the_page_says_which_rows_average_features():
     """All rows of alignment metrics in the ladder average distances, but for those that the page names."""
     for file in RESULTS.glob("ladder*/*_5shot_*.json"):
         result = RunResult.load(file)
-        named = result.metadata["shuffled"] or file.parent.name == "ladder_long"
+        named = file.parent.name == "ladder_long"
         aligns = result.metric in ("otam", "bimhm")
         assert result.config["aggregation"] == ("per_shot" if aligns and not named else "prototype"), file
-
-
-def test_shuffled_frames_with_otam_are_of_the_models_that_the_page_names():
-    text = " ".join(section("The mean over time is the bottleneck").split())
-    files = {k: (RESULTS / "ladder" / EARLIER).glob(f"*_{k}shot_*.json") for k in (1, 5)}
-    means = [100 * np.mean([RunResult.load(file).accuracies for file in files[k]]) for k in (1, 5)]
-    assert "unshuffled have {:.1f} with one shot and, by the mean of features, {:.1f} with five".format(*means) in text
