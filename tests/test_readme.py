@@ -11,8 +11,8 @@ import pytest
 
 from taskadapter_lite.results import RunResult, accuracy_interval, text_interval
 from taskadapter_lite.studies.attribute_controls import OTHER_RULE, SAME_RULE
+from taskadapter_lite.studies.attribute_results import load_which_attribute, which_attribute_table
 from taskadapter_lite.studies.ladder import ladder_table, load_results
-from taskadapter_lite.studies.which_attribute import load_which_attribute, which_attribute_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "notebooks" / "results"

@@ -12,7 +12,7 @@ from taskadapter_lite.data.which_attribute import ATTRIBUTES
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
 from taskadapter_lite.studies import ladder
-from taskadapter_lite.studies.attribute_figures import draw_dial, draw_rows
+from taskadapter_lite.studies.attribute_results import draw_dial, draw_rows
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
 TASK_OPTIONS = ("mix", "frames", "rules", "start", "figures")
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mix", type=float, help="share of episodes whose rule is drawn evenly (default: 1)")
     parser.add_argument("--frames", type=int, help="frames a clip of which-attribute (default: 1)")
     parser.add_argument("--rules", nargs="+", choices=ATTRIBUTES, help="which may count (default: colour form)")
-    text = "folder of an earlier run of one frame, or of sim-to-real, to start from its adapters"
+    text = "folder of an earlier run to start from its adapters: of which-attribute with one frame or of plain tasks; "
+    text += "for real-training of sim-to-real"
     parser.add_argument("--start", type=Path, help=text)
     parser.add_argument("--figures", type=Path, help="folder for pictures of the results of which-attribute")
     parser.add_argument("--real", metavar="DIR", help="folder of real videos (default: $TASKADAPTER_REAL)")

@@ -7,15 +7,12 @@ rules colour and form: a fixed metric that knew both attributes would be right i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from statistics import fmean
 
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.cache import PrefixCache, prefix_key
@@ -24,7 +21,7 @@ from taskadapter_lite.episodes import EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.metrics import METRICS, Scorer
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult, accuracy_interval, saved_results
+from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies.attribute_controls import (
     ALONE,
     AS_TRAINED,
@@ -38,11 +35,10 @@ from taskadapter_lite.studies.attribute_controls import (
     no_look_misleads,
     one_query_alone,
     one_support_clip_replaced,
-    task_accuracies,
     with_accuracies,
     without_task_attention,
 )
-from taskadapter_lite.studies.ladder import TUNED_RATE, file_name
+from taskadapter_lite.studies.ladder import AIM, TUNED_RATE, file_name
 from taskadapter_lite.training.checkpoints import load_checkpoint, without_prefix
 from taskadapter_lite.training.config import TrainConfig
 from taskadapter_lite.training.loop import train
@@ -52,6 +48,7 @@ SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=1)
 DEPTH = 3
 RATES = (1e-3, 3e-3, 1e-2)
 TUNED = ("Space + joint", "+ task, inductive")
+PLAIN_START = "+ time, OTAM"  # the row of the plain ladder whose adapters know actions
 PARTS = {"unseen values": ("test", 1_000_001), "seen values": ("train", 1_000_002)}
 
 
@@ -105,7 +102,8 @@ class TaskBudget:
         mix: share of episodes whose rule is drawn evenly, in training and at test; the others have the first rule.
         frames: frames a clip; above 1 every trained row attends over time as well, and all actions occur.
         rules: the attributes that may count.
-        start: folder of adapters trained on other settings that the same row starts from; None starts afresh.
+        start: folder of an earlier run whose adapters every row of the same seed starts from, see `start_from`; None
+            starts afresh.
         device: where.
     """
 
@@ -124,7 +122,20 @@ class TaskBudget:
         """What was varied, for names of files."""
         video = f" {self.frames} frames" if self.frames > 1 else ""
         rules = f" {' '.join(self.rules)}" if self.rules != RULES else ""
-        return f"mix {self.mix:g}{video}{rules}"
+        start = " start plain" if self.starts_plain else ""
+        return f"mix {self.mix:g}{video}{rules}{start}"
+
+    @property
+    def starts_plain(self) -> bool:
+        """True where `start` is a folder of the plain ladder, not of this study."""
+        return self.start is not None and (self.start / "adapters").is_dir()
+
+    @property
+    def start_name(self) -> str | None:
+        """What results say of the start."""
+        if self.start is None:
+            return None
+        return f"{PLAIN_START} of plain episodes" if self.starts_plain else "adapters of the main setting"
 
 
 @dataclass
@@ -210,11 +221,11 @@ def trained_rung(
     folder = out / "trained" / name
     if not (folder / "result.json").exists() or RunResult.load(folder / "result.json").interrupted:
         if budget.start is not None:
-            start_from(model, budget.start, rung, seed)
+            start_from(model, budget, rung, seed)
         _train(model, rung, budget, seed, pool, folder, progress)
     training = RunResult.load(folder / "result.json")
     about |= {"training_seconds": round(training.seconds, 1), "training": training.config}
-    about |= {"start": None if budget.start is None else "adapters of the main setting"}
+    about |= {"start": budget.start_name}
     state = load_checkpoint(folder / "adapters.safetensors", model)["training_state"] or {}
     scorer: str | Scorer = rung.metric
     if METRICS[rung.metric].has_parameters:
@@ -231,13 +242,25 @@ def new_model(rung: TaskRung, budget: TaskBudget) -> TaskAdapterViT:
     return TaskAdapterViT(load_backbone(), depth, T=budget.frames, axes=axes, scope=rung.scope).to(budget.device)
 
 
-def start_from(model: TaskAdapterViT, folder: Path, rung: TaskRung, seed: int) -> None:
-    """Give a model the adapters of the same row in the main setting; what that has not stays at its start."""
-    budget = TaskBudget()
-    smaller = new_model(replace(rung, metric="cosine"), budget)
-    name = file_name(f"{rung.name.removesuffix(', OTAM')} {budget.setting} seed {seed}")
-    load_checkpoint(folder / "trained" / name / "adapters.safetensors", smaller)
-    kept: dict[str, Tensor] = {name: v for name, v in smaller.adapter_state().items() if name != "temporal"}
+def start_from(model: TaskAdapterViT, budget: TaskBudget, rung: TaskRung, seed: int) -> None:
+    """Give a model adapters that were trained before with the same seed; what they have not stays at its start.
+
+    Of a run of this study: those of the same row with clips of one frame. Of the plain ladder: those of `PLAIN_START`,
+    for time, space and joint, with their temporal embedding.
+    """
+    assert budget.start is not None
+    if budget.starts_plain:
+        earlier = TaskAdapterViT(load_backbone(), DEPTH, T=model.T, axes=AIM)
+        file = budget.start / "adapters" / f"{file_name(PLAIN_START)}_seed{seed}.safetensors"
+    else:
+        stills = TaskBudget()
+        earlier = new_model(replace(rung, metric="cosine"), stills)
+        name = file_name(f"{rung.name.removesuffix(', OTAM')} {stills.setting} seed {seed}")
+        file = budget.start / "trained" / name / "adapters.safetensors"
+    load_checkpoint(file, earlier)
+    kept = earlier.adapter_state()
+    if not budget.starts_plain:
+        del kept["temporal"]  # of one frame
     model.load_adapter_state(model.adapter_state() | {name: v.to(budget.device) for name, v in kept.items()})
 
 
@@ -333,58 +356,3 @@ def tune_which_attribute(budget: TaskBudget, out: Path, progress: bool = True) -
 def result_file(out: Path, rung: TaskRung, budget: TaskBudget, values: str, control: str, seed: int) -> Path:
     """Where a result lies."""
     return out / f"{file_name(f'{rung.name} {budget.setting} {values} {control} seed {seed}')}.json"
-
-
-def load_which_attribute(out: Path) -> Iterator[RunResult]:
-    """All results of a folder, in the order of the rows."""
-    return saved_results(out, [rung.name for rung in RUNGS])
-
-
-def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
-    """A row for each model, setting, values and control, in percent.
-
-    Columns: `accuracy`: mean over seeds; `interval`: half width of its 95% interval over the draw of episodes, each
-    the mean over seeds; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed; `by rule`: the
-    accuracy in the tasks of each rule. Queries of a task that are asked alone count as one episode, since they share
-    their support.
-    """
-    keys = list(dict.fromkeys(_row_key(result) for result in results))
-    rows = []
-    for key in keys:
-        same = [result for result in results if _row_key(result) == key]
-        tasks = [task_accuracies(result, SPEC.n_way * SPEC.n_query) for result in same]
-        means = [100 * fmean(result.accuracies) for result in same]
-        over_seeds = [fmean(task) for task in zip(*tasks, strict=True)]
-        half = accuracy_interval(over_seeds)[1]
-        by_rule = accuracies_by_rule(list(zip(rules_of_tasks(same[0]), over_seeds, strict=True)))
-        words = ", ".join(f"{rule} {accuracy:.1f}" for rule, accuracy in by_rule.items())
-        rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0]), words))
-    columns = ["model", "mix", "frames", "rules", "values", "control"]
-    columns += ["accuracy", "interval", "lowest", "highest", "seeds", "episodes", "by rule"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def rules_of_tasks(result: RunResult) -> list[str]:
-    """The attribute that counts in each task of a result."""
-    about, n_queries = result.metadata, SPEC.n_way * SPEC.n_query
-    rules = tuple(about.get("rules", RULES))
-    n_tasks = len(task_accuracies(result, n_queries))
-    return _rules(n_tasks, about["values"], about.get("frames", 1), rules, about["mix"])
-
-
-@lru_cache(maxsize=64)
-def _rules(n_tasks: int, values: str, frames: int, rules: tuple[str, ...], mix: float) -> list[str]:
-    part, seed = PARTS[values]
-    episodes = AttributeEpisodes(Pool(frames, Path()).clips(part), SPEC, n_tasks, seed, rules, mix)
-    return [episodes.rule_of(i) for i in range(n_tasks)]
-
-
-def accuracies_by_rule(tasks: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """Rule -> mean accuracy of its tasks, of pairs of a task's rule and its accuracy; rules in alphabetic order."""
-    return {rule: fmean(a for found, a in tasks if found == rule) for rule in sorted({rule for rule, _ in tasks})}
-
-
-def _row_key(result: RunResult) -> tuple[str, float, int, str, str, str]:
-    about = result.metadata
-    rules = " or ".join(about.get("rules", RULES))
-    return result.name, about["mix"], about.get("frames", 1), rules, about["values"], about["control"]

@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.data.which_attribute import AttributeEpisodes
+from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies import which_attribute
 from taskadapter_lite.studies.attribute_controls import CONTROLS
-from taskadapter_lite.studies.ladder import TUNED_RATE
+from taskadapter_lite.studies.attribute_results import load_which_attribute, which_attribute_table
+from taskadapter_lite.studies.ladder import AIM, TUNED_RATE
 from taskadapter_lite.studies.which_attribute import (
+    DEPTH,
     PARTS,
     RATES,
     RULES,
@@ -18,15 +22,15 @@ from taskadapter_lite.studies.which_attribute import (
     SPEC,
     Pool,
     TaskBudget,
-    load_which_attribute,
     new_model,
+    result_file,
     run_which_attribute,
     start_from,
     trained_rung,
     tune_which_attribute,
     what_is_tested,
-    which_attribute_table,
 )
+from taskadapter_lite.training.checkpoints import save_checkpoint
 
 SMALL = TaskBudget(n_steps=2, episodes_per_step=2, n_test=10)
 BY_NAME = {rung.name: rung for rung in RUNGS}
@@ -139,14 +143,36 @@ def test_where_actions_may_count_they_are_also_asked_for_in_neutral_looks(tmp_pa
 def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path):
     rung = BY_NAME["+ task, inductive"]
     stills, _, _ = trained_rung(rung, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
-    video = new_model(rung, replace(SMALL, frames=4))
-    start_from(video, tmp_path, rung, 0)
+    budget = replace(SMALL, frames=4, start=tmp_path)
+    video = new_model(rung, budget)
+    start_from(video, budget, rung, 0)
     assert video.axes == ("time", "space", "task", "joint")
     clip = torch.rand(7, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         stills.temporal.zero_()
         one, four = stills(clip, 5), video(clip.expand(-1, 4, -1, -1, -1), 5)
     torch.testing.assert_close(four, one.expand(-1, 4, -1), rtol=1e-4, atol=1e-4)
+
+
+def test_video_starts_from_adapters_of_plain_episodes_and_adds_the_task_at_zero(tmp_path):
+    plain = TaskAdapterViT(load_backbone(), DEPTH, T=4, axes=AIM, temporal_std=0.5)
+    with torch.no_grad():
+        for parameter in plain.adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.02)
+    (tmp_path / "adapters").mkdir()
+    save_checkpoint(tmp_path / "adapters" / "with_time_otam_seed0.safetensors", plain)
+    afresh, budget = replace(SMALL, frames=4), replace(SMALL, frames=4, start=tmp_path)
+    clips = torch.rand(7, 4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for name in ("+ task, inductive, OTAM", "Space + joint, OTAM"):
+        video = new_model(BY_NAME[name], budget)
+        start_from(video, budget, BY_NAME[name], 0)
+        with torch.no_grad():
+            torch.testing.assert_close(video(clips, 5), plain(clips, 5), rtol=1e-4, atol=1e-4)
+    rung = BY_NAME["Frozen"]
+    files = {result_file(tmp_path, rung, b, "seen values", "as trained", 0) for b in (afresh, budget)}
+    assert len(files) == 2  # neither run takes the other's results for its own
+    assert budget.start_name == "+ time, OTAM of plain episodes"
 
 
 def test_every_weight_of_the_backbone_is_trained_and_comes_back(tmp_path, no_training):

@@ -12,7 +12,15 @@ import pandas as pd
 from taskadapter_lite.commands.shared.fields import given_fields
 from taskadapter_lite.data import verify_bundled
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.studies import embedding_start, ladder, real_training, same_source, sim_to_real, which_attribute
+from taskadapter_lite.studies import (
+    attribute_results,
+    embedding_start,
+    ladder,
+    real_training,
+    same_source,
+    sim_to_real,
+    which_attribute,
+)
 
 
 class Tasks(NamedTuple):
@@ -59,7 +67,7 @@ def run_rules(args: argparse.Namespace, device: str) -> Iterable[RunResult] | No
 
 def rules_table(results: list[RunResult]) -> pd.DataFrame:
     """Of all mixes; 0.25 is not 0.2."""
-    table = which_attribute.which_attribute_table(results)
+    table = attribute_results.which_attribute_table(results)
     return table.assign(mix=table["mix"].map("{:g}".format))
 
 
@@ -88,7 +96,7 @@ def run_starts(args: argparse.Namespace, device: str) -> None:
 
 TASKS = {
     "plain": Tasks(run_plain, ladder.load_results, ladder.ladder_table, ("shots",), "5-way {}-shot"),
-    "which-attribute": Tasks(run_rules, which_attribute.load_which_attribute, rules_table),
+    "which-attribute": Tasks(run_rules, attribute_results.load_which_attribute, rules_table),
     "sim-to-real": Tasks(
         run_sprites_to_real, sim_to_real.load_sim_to_real, sim_to_real.sim_to_real_table, ("set",), "{}"
     ),

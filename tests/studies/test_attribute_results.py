@@ -1,10 +1,10 @@
-"""studies/attribute_figures.py: the pictures hold the rows and runs of the results."""
+"""studies/attribute_results.py: the pictures hold the rows and runs of the results."""
 
 import pytest
 
 from taskadapter_lite import figures
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.studies.attribute_figures import draw_dial, draw_rows
+from taskadapter_lite.studies.attribute_results import draw_dial, draw_rows
 
 
 def result(name, seed, accuracies, mix=1.0, control="as trained", values="unseen values"):
