@@ -38,7 +38,7 @@ from taskadapter_lite.studies.attribute_controls import (
     with_accuracies,
     without_task_attention,
 )
-from taskadapter_lite.studies.ladder import AIM, TUNED_RATE, file_name
+from taskadapter_lite.studies.ladder import TUNED_RATE, file_name
 from taskadapter_lite.training.checkpoints import load_checkpoint, without_prefix
 from taskadapter_lite.training.config import TrainConfig
 from taskadapter_lite.training.loop import train
@@ -48,7 +48,6 @@ SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=1)
 DEPTH = 3
 RATES = (1e-3, 3e-3, 1e-2)
 TUNED = ("Space + joint", "+ task, inductive")
-PLAIN_START = "+ time, OTAM"  # the row of the plain ladder whose adapters know actions
 PARTS = {"unseen values": ("test", 1_000_001), "seen values": ("train", 1_000_002)}
 
 
@@ -102,8 +101,8 @@ class TaskBudget:
         mix: share of episodes whose rule is drawn evenly, in training and at test; the others have the first rule.
         frames: frames a clip; above 1 every trained row attends over time as well, and all actions occur.
         rules: the attributes that may count.
-        start: folder of an earlier run whose adapters every row of the same seed starts from, see `start_from`; None
-            starts afresh.
+        start: folder of an earlier run whose adapters the same row and seed starts from, see `start_from`; None starts
+            afresh.
         device: where.
     """
 
@@ -122,33 +121,35 @@ class TaskBudget:
         """What was varied, for names of files."""
         video = f" {self.frames} frames" if self.frames > 1 else ""
         rules = f" {' '.join(self.rules)}" if self.rules != RULES else ""
-        start = " start plain" if self.starts_plain else ""
+        start = " taught actions" if self.taught_actions else ""
         return f"mix {self.mix:g}{video}{rules}{start}"
 
     @property
-    def starts_plain(self) -> bool:
-        """True where `start` is a folder of the plain ladder, not of this study."""
-        return self.start is not None and (self.start / "adapters").is_dir()
-
-    @property
-    def start_name(self) -> str | None:
-        """What results say of the start."""
-        if self.start is None:
-            return None
-        return f"{PLAIN_START} of plain episodes" if self.starts_plain else "adapters of the main setting"
+    def taught_actions(self) -> bool:
+        """True where every row starts from a run of the same folder in which actions alone counted."""
+        return self.start is not None and self.frames > 1 and len(self.rules) > 1 and "action" in self.rules
 
 
 @dataclass
 class Pool:
-    """Clips and their frozen tokens, shared by all rows and runs of a folder."""
+    """Clips and their frozen tokens, shared by all rows and runs of a folder.
+
+    Attributes:
+        frames: of a clip.
+        folder: of the tokens.
+        n_draws: clips of each combination of more than one frame; 2 where a query looks as its class does.
+        caches: the tokens that are open.
+    """
 
     frames: int
     folder: Path
+    n_draws: int = 1
     caches: dict[tuple[str, str], PrefixCache] = field(default_factory=dict)
 
     def clips(self, part: str) -> AttributeClips:
         """The "train", "val" or "test" clips: of one frame from eight actions, of more from all."""
-        return AttributeClips(part, T=self.frames, **({"n_draws": 2, "n_actions": 8} if self.frames == 1 else {}))
+        stills = {"n_draws": 2, "n_actions": 8}
+        return AttributeClips(part, T=self.frames, **(stills if self.frames == 1 else {"n_draws": self.n_draws}))
 
     def tokens(self, part: str, model: TaskAdapterViT) -> PrefixCache:
         """Their tokens for models as deep as this one."""
@@ -168,7 +169,7 @@ def run_which_attribute(
     Adapters are kept in the folder `trained` of `out` and frozen tokens in `tokens`, so that a run that was cut off
     goes on, and a further control needs no training. Rows without training are tested once.
     """
-    pool = Pool(budget.frames, out / "tokens")
+    pool = Pool(budget.frames, out / "tokens", n_draws=2 if len(budget.rules) == 1 else 1)
     for seed in seeds:
         for rung in rungs:
             if rung.name in ALIGNED and budget.frames == 1:
@@ -225,7 +226,7 @@ def trained_rung(
         _train(model, rung, budget, seed, pool, folder, progress)
     training = RunResult.load(folder / "result.json")
     about |= {"training_seconds": round(training.seconds, 1), "training": training.config}
-    about |= {"start": budget.start_name}
+    about |= {"start": None if budget.start is None else started_from(budget)}
     state = load_checkpoint(folder / "adapters.safetensors", model)["training_state"] or {}
     scorer: str | Scorer = rung.metric
     if METRICS[rung.metric].has_parameters:
@@ -242,25 +243,27 @@ def new_model(rung: TaskRung, budget: TaskBudget) -> TaskAdapterViT:
     return TaskAdapterViT(load_backbone(), depth, T=budget.frames, axes=axes, scope=rung.scope).to(budget.device)
 
 
-def start_from(model: TaskAdapterViT, budget: TaskBudget, rung: TaskRung, seed: int) -> None:
-    """Give a model adapters that were trained before with the same seed; what they have not stays at its start.
+def started_from(budget: TaskBudget) -> str:
+    """What results say of the start."""
+    return "tasks in which actions alone count" if budget.taught_actions else "adapters of the main setting"
 
-    Of a run of this study: those of the same row with clips of one frame. Of the plain ladder: those of `PLAIN_START`,
-    for time, space and joint, with their temporal embedding.
+
+def start_from(model: TaskAdapterViT, budget: TaskBudget, rung: TaskRung, seed: int) -> None:
+    """Give a model the adapters that the same row and seed had learnt before; what those have not stays at its start.
+
+    Where actions count beside looks, those of the tasks in which actions alone count; else those of one frame.
     """
     assert budget.start is not None
-    if budget.starts_plain:
-        earlier = TaskAdapterViT(load_backbone(), DEPTH, T=model.T, axes=AIM)
-        file = budget.start / "adapters" / f"{file_name(PLAIN_START)}_seed{seed}.safetensors"
+    if budget.taught_actions:
+        earlier, name = replace(budget, rules=("action",)), rung.name
     else:
-        stills = TaskBudget()
-        earlier = new_model(replace(rung, metric="cosine"), stills)
-        name = file_name(f"{rung.name.removesuffix(', OTAM')} {stills.setting} seed {seed}")
-        file = budget.start / "trained" / name / "adapters.safetensors"
-    load_checkpoint(file, earlier)
-    kept = earlier.adapter_state()
-    if not budget.starts_plain:
-        del kept["temporal"]  # of one frame
+        earlier, name = TaskBudget(), rung.name.removesuffix(", OTAM")
+    taught = new_model(rung, earlier)
+    folder = file_name(f"{name} {earlier.setting} seed {seed}")
+    load_checkpoint(budget.start / "trained" / folder / "adapters.safetensors", taught)
+    kept = taught.adapter_state()
+    if earlier.frames == 1:
+        del kept["temporal"]
     model.load_adapter_state(model.adapter_state() | {name: v.to(budget.device) for name, v in kept.items()})
 
 

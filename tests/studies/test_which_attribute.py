@@ -5,16 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.data.which_attribute import AttributeEpisodes
-from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies import which_attribute
 from taskadapter_lite.studies.attribute_controls import CONTROLS
 from taskadapter_lite.studies.attribute_results import load_which_attribute, which_attribute_table
-from taskadapter_lite.studies.ladder import AIM, TUNED_RATE
+from taskadapter_lite.studies.ladder import TUNED_RATE
 from taskadapter_lite.studies.which_attribute import (
-    DEPTH,
     PARTS,
     RATES,
     RULES,
@@ -30,7 +27,6 @@ from taskadapter_lite.studies.which_attribute import (
     tune_which_attribute,
     what_is_tested,
 )
-from taskadapter_lite.training.checkpoints import save_checkpoint
 
 SMALL = TaskBudget(n_steps=2, episodes_per_step=2, n_test=10)
 BY_NAME = {rung.name: rung for rung in RUNGS}
@@ -154,25 +150,23 @@ def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path
     torch.testing.assert_close(four, one.expand(-1, 4, -1), rtol=1e-4, atol=1e-4)
 
 
-def test_video_starts_from_adapters_of_plain_episodes_and_adds_the_task_at_zero(tmp_path):
-    plain = TaskAdapterViT(load_backbone(), DEPTH, T=4, axes=AIM, temporal_std=0.5)
-    with torch.no_grad():
-        for parameter in plain.adapted.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.02)
-    (tmp_path / "adapters").mkdir()
-    save_checkpoint(tmp_path / "adapters" / "with_time_otam_seed0.safetensors", plain)
-    afresh, budget = replace(SMALL, frames=4), replace(SMALL, frames=4, start=tmp_path)
-    clips = torch.rand(7, 4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    for name in ("+ task, inductive, OTAM", "Space + joint, OTAM"):
-        video = new_model(BY_NAME[name], budget)
-        start_from(video, budget, BY_NAME[name], 0)
-        with torch.no_grad():
-            torch.testing.assert_close(video(clips, 5), plain(clips, 5), rtol=1e-4, atol=1e-4)
-    rung = BY_NAME["Frozen"]
-    files = {result_file(tmp_path, rung, b, "seen values", "as trained", 0) for b in (afresh, budget)}
+def test_tasks_of_actions_and_looks_start_from_tasks_in_which_actions_alone_count(tmp_path):
+    """A chain of three: stills, actions alone, all rules. Each keeps what the one before has learnt."""
+    rung, stills = BY_NAME["+ task, inductive, OTAM"], BY_NAME["+ task, inductive"]
+    trained_rung(stills, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
+    alone = replace(SMALL, frames=4, rules=("action",), start=tmp_path)
+    everything = replace(alone, rules=("action", "colour", "form"))
+    taught, _, about = trained_rung(rung, alone, 0, Pool(4, tmp_path, n_draws=2), tmp_path, False)
+    assert about["start"] == "adapters of the main setting"
+    model = new_model(rung, everything)
+    start_from(model, everything, rung, 0)
+    for name, value in taught.adapter_state().items():
+        assert torch.equal(model.adapter_state()[name], value), name
+    files = {
+        result_file(tmp_path, rung, b, "seen values", "as trained", 0)
+        for b in (everything, replace(everything, start=None))
+    }
     assert len(files) == 2  # neither run takes the other's results for its own
-    assert budget.start_name == "+ time, OTAM of plain episodes"
 
 
 def test_every_weight_of_the_backbone_is_trained_and_comes_back(tmp_path, no_training):
