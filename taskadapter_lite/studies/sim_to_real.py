@@ -1,7 +1,8 @@
 """Adapters trained on rendered sprites alone -> how well they tell real videos apart, of which they have seen none.
 
 The backbone is a frozen image transformer in frames of 112 x 112 pixels. Nothing is chosen on the real sets: they are
-tested once for each rung and seed, all of their classes, on the same episodes, beside sprites of validation classes.
+tested once for each rung and seed, all of their classes, on the same episodes, beside sprites of validation classes and
+of test classes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, comparison_table, saved_results
-from taskadapter_lite.studies.ladder import AIM, ALL, file_name
+from taskadapter_lite.studies.ladder import AIM, ALL, file_name, wanted
 from taskadapter_lite.training.checkpoints import load_checkpoint
 from taskadapter_lite.training.loop import TrainConfig, train
 
@@ -34,7 +35,7 @@ TEST_SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=3)
 EPISODE_SEED = 77  # of every test list
 RATE = 1e-3  # of all rungs, from a first trial with one seed; not tuned
 REAL = ("ssv2_toy", "signs")  # folders below --real
-VALIDATION = "sprites, validation classes"
+VALIDATION, TEST = "sprites, validation classes", "sprites, test classes"
 TEMPERATURES = {"otam": 2.0, "otam_minus_mean": 2.0, "cosine": 16.0}  # OTAM sums 16 frame distances
 
 
@@ -85,8 +86,8 @@ class SimBudget:
     Attributes:
         n_steps: training episodes, 5-way 1-shot with one query a class.
         clips_per_class: rendered training clips of each of the 64 classes, shared out among the levels.
-        val_clips: rendered validation clips a class and level.
-        n_test: episodes of each real set; a third of them for validation.
+        sprite_clips: rendered clips a class and level of validation and of test.
+        n_test: episodes of each set; a third of them for validation.
         depth: adapted blocks.
         temporal_std: spread of the temporal embedding's start.
         backbone: a name that `load_backbone` knows.
@@ -96,7 +97,7 @@ class SimBudget:
 
     n_steps: int = 200
     clips_per_class: int = 12
-    val_clips: int = 4
+    sprite_clips: int = 4
     n_test: int = 120
     depth: int = 2
     temporal_std: float = 0.5
@@ -150,8 +151,11 @@ def open_real(root: Path, name: str, size: int, class_names: Sequence[str] | Non
 
 
 def open_sets(root: Path, budget: SimBudget) -> dict[str, LabelledClips]:
-    """Validation sprites, and both real sets with all their classes."""
-    found: dict[str, LabelledClips] = {VALIDATION: sprites("val", budget.val_clips, ("plain", "cluttered"), budget)}
+    """Sprites of validation and of test classes, and both real sets with all their classes."""
+    found: dict[str, LabelledClips] = {
+        name: sprites(part, budget.sprite_clips, ("plain", "cluttered"), budget)
+        for name, part in ((VALIDATION, "val"), (TEST, "test"))
+    }
     return found | {name: open_real(root, name, budget.size) for name in REAL}
 
 
@@ -242,11 +246,11 @@ def run_sim_to_real(
         seeds: of training; a frozen rung has one.
         root: folder of the real sets.
         out: folder of results, runs and tokens.
-        only: words that the names of the rungs hold; none means all.
+        only: names of rungs, or words that they hold, see `wanted`; none means all.
         progress: show progress bars.
     """
     sets = open_sets(root, budget)
-    rungs = [rung for rung in RUNGS if not only or any(word in rung.name for word in only)]
+    rungs = wanted(RUNGS, only)
     for stage in range(1, max(rung.stage for rung in RUNGS) + 1):
         for seed in seeds:
             for rung in rungs:
