@@ -39,7 +39,8 @@ def plot_ladder(
     hide a significant difference when both models saw the same episodes: compare the paired differences.
     """
     means, half_widths = 100 * as_array(means), 100 * as_array(half_widths)
-    ax = ax or plt.subplots(figsize=(7.5, 0.8 + 0.42 * len(names)))[1]
+    above = 0.75 if chance is None else 1.1  # rows above the first: room for its value, and for a word over that
+    ax = ax or plt.subplots(figsize=(7.5, 0.48 + 0.42 * (len(names) + above)))[1]
     for y, name in enumerate(names):
         colour = OWN if name in highlight else OTHER
         ax.errorbar(means[y], y, xerr=half_widths[y], fmt="o", color=colour, capsize=4, elinewidth=2)
@@ -49,10 +50,10 @@ def plot_ladder(
                     ha="center", fontsize=9, bbox=BEHIND_TEXT)  # fmt: skip
     if chance is not None:
         ax.axvline(100 * chance, color="#555555", linestyle=":", linewidth=1.2)
-        ax.annotate("chance", (100 * chance, -0.6), (3, 0), textcoords="offset points", fontsize=8.5, color="#555555")
+        ax.annotate("chance", (100 * chance, -0.74), (3, 0), textcoords="offset points", fontsize=8.5, color="#555555")
     two_lines = max(34, *(len(name) // 2 + 8 for name in names))  # a third line would run into the row above
     ax.set_yticks(range(len(names)), [wrap(name, two_lines) for name in names])
-    ax.set(ylim=(len(names) - 0.5, -0.75), xlabel=f"accuracy (%), mean and 95% interval over {n_episodes:,} episodes")
+    ax.set(ylim=(len(names) - 0.5, -above), xlabel=f"accuracy (%), mean and 95% interval over {n_episodes:,} episodes")
     ax.margins(x=0.12)
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)

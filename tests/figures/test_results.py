@@ -20,8 +20,16 @@ def test_ladder_draws_percent_means_and_intervals():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["frozen", "adapted"]
     assert "600 episodes" in ax.get_xlabel()
     assert "95%" in ax.get_xlabel()
-    assert ax.get_ylim() == (1.5, -0.75)  # the first model on top
+    assert ax.get_ylim() == (1.5, -1.1)  # the first model on top, and above it the word "chance"
     assert "70.0 ± 1.0" in [text.get_text() for text in ax.texts]
+
+
+def test_the_word_chance_stands_clear_of_a_value_at_chance():
+    ax = figures.plot_ladder(["frozen", "adapted"], [0.2, 0.7], [0.02, 0.01], 600, chance=0.2)
+    ax.figure.canvas.draw()
+    value, chance = (next(text for text in ax.texts if part in text.get_text()) for part in ("20.0 ±", "chance"))
+    assert not value.get_window_extent().overlaps(chance.get_window_extent())
+    assert ax.get_window_extent().contains(*chance.get_window_extent().max)
 
 
 def test_names_of_a_ladder_take_at_most_two_lines():
