@@ -8,6 +8,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 SECONDS = 30.0  # between two lines of a log
+SHORT = 3.0  # seconds that a bar of a notebook waits: what is done by then leaves no widget in the saved file
 
 
 class Lines:
@@ -26,11 +27,15 @@ class Lines:
 def progress_bar(*args: Any, **options: Any) -> tqdm:
     """Make a tqdm bar with the time left; where nobody watches a terminal, it is a line at first, at last and between.
 
+    In a notebook it appears when the work has lasted longer than `SHORT`.
+
     Args:
         *args: as tqdm takes them.
         **options: as tqdm takes them.
     """
-    if not _is_widget() and not sys.stderr.isatty():
+    if _is_widget():
+        options.setdefault("delay", SHORT)
+    elif not sys.stderr.isatty():
         options |= {"mininterval": SECONDS, "maxinterval": 2 * SECONDS, "file": Lines(), "ncols": 100, "ascii": True}
     return tqdm(*args, **options)
 

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from tqdm import notebook
+
 from taskadapter_lite import bars
 from taskadapter_lite.bars import progress_bar
 
@@ -31,3 +33,17 @@ def test_a_terminal_gets_one_bar_that_is_drawn_again(capsys, monkeypatch):
 def test_a_bar_that_is_switched_off_says_nothing(capsys):
     list(progress_bar(range(3), disable=True))
     assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_gets_a_bar_for_long_work_only(monkeypatch):
+    """What is shown stays in the saved file, and no page made of it can draw a bar's widget."""
+    shown = []
+    monkeypatch.setattr(bars, "tqdm", notebook.tqdm)
+    monkeypatch.setattr(notebook, "display", shown.append)
+    for _ in progress_bar(range(3)):
+        pass
+    assert not shown
+    monkeypatch.setattr(bars, "SHORT", 0.02)
+    for _ in progress_bar(range(30), mininterval=0.0):
+        time.sleep(0.005)
+    assert len(shown) == 1
