@@ -105,10 +105,10 @@ def test_pre_commit_runs_the_ruff_that_the_project_asks_for():
 def test_the_citation_is_that_of_the_readme_and_the_version_that_of_the_package():
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (authors,) = re.findall(r"author\s+= \{(.*)\}", readme)
+    (authors,) = re.findall(r"author=\{(.*)\}", readme)
     (paper,) = cff["references"]
     assert [f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]] == authors.split(" and ")
-    assert f"pages     = {{{paper['start']}--{paper['end']}}}" in readme
+    assert f"pages={{{paper['start']}--{paper['end']}}}" in readme
     assert f"{{{paper['title']}}}" in readme
     assert cff["version"] == taskadapter_lite.__version__
     assert cff["license"] == "MIT"

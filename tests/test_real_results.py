@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 import pytest
-from test_readme import PAGE, RESULTS
+from test_readme import PAGE, README, RESULTS
 
 from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies.embedding_start import embedding_start_table, load_embedding_start
@@ -116,6 +116,9 @@ def test_what_is_said_of_training_on_a_few_real_videos():
             f"{shown}: adapters {said[0]}, full fine-tuning {said[1]}, adapters started from sprites {said[2]}"
             in words()
         )
+        if name == "signs":
+            means = {rung: f"{row['mean']:.1f} +- {row['ci95']:.1f}%" for rung, row in other.iterrows()}
+            assert f"({means['Frozen']} frozen, {means['Adapters']} adapted)" in " ".join(README.split())
     results = [r for r in load_real_training(REAL / "real_training") if r.metadata["set"] == "signs"]
     other = [(r.name, fmean(r.accuracies)) for r in results if r.metadata["part"] == PARTS[1]]
     frozen = dict(other)["Frozen"]
