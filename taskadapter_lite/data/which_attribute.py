@@ -145,6 +145,8 @@ class AttributeEpisodes(EpisodeList):
         rules: the attributes that may count; attributes that are no rule take one value in the whole episode.
         mix: share of episodes whose rule is drawn from all rules evenly; the others have the first rule. 0 is plain
             few-shot learning, 1 makes every rule equally frequent.
+        neutral: share of episodes in which nothing misleads: attributes that do not count take one value in the support
+            and another one in all queries.
 
     Raises:
         ValueError: an unknown rule, a share outside [0, 1], or more classes than an attribute has values.
@@ -158,12 +160,14 @@ class AttributeEpisodes(EpisodeList):
         seed: int,
         rules: Sequence[str] = ("colour", "form"),
         mix: float = 1.0,
+        neutral: float = 0.0,
     ) -> None:
         if unknown := [rule for rule in rules if rule not in ATTRIBUTES]:
             raise ValueError(f"rule {unknown[0]!r} is none of {', '.join(ATTRIBUTES)}")
-        if not rules or not 0 <= mix <= 1:
+        if not rules or not 0 <= mix <= 1 or not 0 <= neutral <= 1:
             raise ValueError(
-                f"rules is {tuple(rules)} and mix {mix}; at least one rule and a share in [0, 1] are needed"
+                f"rules is {tuple(rules)}, mix {mix} and neutral {neutral}; at least one rule and shares in [0, 1] are "
+                "needed"
             )
         if spec.query_alpha is not None:
             raise ValueError(f"query_alpha is {spec.query_alpha}; episodes with a rule have balanced queries (None)")
@@ -171,12 +175,13 @@ class AttributeEpisodes(EpisodeList):
             if (found := clips.sizes[ATTRIBUTES.index(rule)]) < spec.n_way:
                 raise ValueError(f"n_way is {spec.n_way}, but {rule} has {found} values here")
         super().__init__(spec, n_episodes, seed)
-        self.clips, self.rules, self.mix = clips, tuple(rules), mix
+        self.clips, self.rules, self.mix, self.neutral = clips, tuple(rules), mix, neutral
 
     def draw(self, rng: np.random.Generator) -> Episode:
         """An episode with a rule of its own."""
         rule = ATTRIBUTES.index(self._rule(rng))
-        support, query = self._values(rng, rule)  # (n_way, 3) each
+        misleads = not self.neutral or rng.random() >= self.neutral
+        support, query = self._values(rng, rule, misleads)  # (n_way, 3) each
         n_way, k_shot, n_query = self.spec.n_way, self.spec.k_shot, self.spec.n_query
         drawn: set[int] = set()
         support_clips = [self._find_unused(rng, values, drawn) for values in support for _ in range(k_shot)]
@@ -198,7 +203,7 @@ class AttributeEpisodes(EpisodeList):
         drawn = self.rules[int(rng.integers(len(self.rules)))]
         return drawn if rng.random() < self.mix else self.rules[0]
 
-    def _values(self, rng: np.random.Generator, rule: int) -> tuple[np.ndarray, np.ndarray]:
+    def _values(self, rng: np.random.Generator, rule: int, misleads: bool) -> tuple[np.ndarray, np.ndarray]:
         """Values of support and query of each class, (n_way, 3) each."""
         n_way = self.spec.n_way
         support = np.zeros((n_way, 3), dtype=np.int64)
@@ -208,6 +213,8 @@ class AttributeEpisodes(EpisodeList):
             sides = rng.permutation(np.arange(n_way) % 2)  # which of two values a class shows
             if attribute == rule:
                 support[:, attribute] = query[:, attribute] = values[:n_way]
+            elif ATTRIBUTES[attribute] in self.rules and not misleads:
+                support[:, attribute], query[:, attribute] = values[0], values[1]
             elif ATTRIBUTES[attribute] in self.rules:
                 support[:, attribute], query[:, attribute] = values[sides], values[1 - sides]
             else:

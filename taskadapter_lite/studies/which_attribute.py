@@ -48,6 +48,7 @@ SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=1)
 DEPTH = 3
 RATES = (1e-3, 3e-3, 1e-2)
 TUNED = ("Space + joint", "+ task, inductive")
+NEUTRAL_SHARE = 0.5  # of training where actions count beside looks: without, the loss stays at that of guessing
 PARTS = {"unseen values": ("test", 1_000_001), "seen values": ("train", 1_000_002)}
 
 
@@ -278,7 +279,8 @@ def _train(
 ) -> RunResult:
     n_episodes = budget.n_steps * budget.episodes_per_step
     clips = pool.clips("train")
-    episodes = AttributeEpisodes(clips, SPEC, n_episodes, seed, budget.rules, budget.mix)
+    neutral = NEUTRAL_SHARE if budget.taught_actions else 0.0
+    episodes = AttributeEpisodes(clips, SPEC, n_episodes, seed, budget.rules, budget.mix, neutral)
     config = TrainConfig.recommended(
         n_steps=budget.n_steps,
         episodes_per_step=budget.episodes_per_step,

@@ -50,6 +50,23 @@ def test_with_one_rule_a_fixed_weighting_is_always_right(clips):
     assert right_share(clips, plain, [0.0, 0.0, 1.0]) == 0
 
 
+def test_in_neutral_episodes_nothing_misleads_and_their_share_is_as_asked(clips, two_rules):
+    half = AttributeEpisodes(clips, SPEC, 400, seed=0, neutral=0.5)
+    neutral = 0
+    for i in range(400):
+        assert half.rule_of(i) == two_rules.rule_of(i)
+        other = ATTRIBUTES.index("form" if half.rule_of(i) == "colour" else "colour")
+        support, query = (clips.values[numbers, other].unique() for numbers in (half[i].support, half[i].query))
+        if len(support) == 1:
+            neutral += 1
+            assert len(query) == 1
+            assert support != query
+        else:
+            assert sorted(support) == sorted(query)
+    assert abs(neutral - 200) < 3 * 10
+    assert right_share(clips, AttributeEpisodes(clips, SPEC, 50, seed=0, neutral=1.0), [0.0, 0.5, 0.5]) == 1
+
+
 def test_the_rule_is_balanced_and_its_share_follows_the_dial(clips, two_rules):
     assert abs(sum(two_rules.rule_of(i) == "form" for i in range(400)) - 200) < 3 * 10
     half = AttributeEpisodes(clips, SPEC, 400, seed=0, mix=0.5)
@@ -193,6 +210,8 @@ def test_what_cannot_be_is_refused(clips):
         AttributeEpisodes(clips, EpisodeSpec(n_way=9), 1, 0)
     with pytest.raises(ValueError, match="mix 2"):
         AttributeEpisodes(clips, SPEC, 1, 0, mix=2)
+    with pytest.raises(ValueError, match="neutral -1"):
+        AttributeEpisodes(clips, SPEC, 1, 0, neutral=-1)
     with pytest.raises(ValueError, match="part is"):
         AttributeClips("validation")
     with pytest.raises(ValueError, match="n_draws is 3, but 4 clips"):

@@ -27,6 +27,7 @@ from taskadapter_lite.studies.which_attribute import (
     tune_which_attribute,
     what_is_tested,
 )
+from taskadapter_lite.training.loop import train
 
 SMALL = TaskBudget(n_steps=2, episodes_per_step=2, n_test=10)
 BY_NAME = {rung.name: rung for rung in RUNGS}
@@ -150,12 +151,16 @@ def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path
     torch.testing.assert_close(four, one.expand(-1, 4, -1), rtol=1e-4, atol=1e-4)
 
 
-def test_tasks_of_actions_and_looks_start_from_tasks_in_which_actions_alone_count(tmp_path):
+def test_tasks_of_actions_and_looks_start_from_tasks_in_which_actions_alone_count(tmp_path, monkeypatch):
     """A chain of three: stills, actions alone, all rules. Each keeps what the one before has learnt."""
     rung, stills = BY_NAME["+ task, inductive, OTAM"], BY_NAME["+ task, inductive"]
     trained_rung(stills, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
     alone = replace(SMALL, frames=4, rules=("action",), start=tmp_path)
     everything = replace(alone, rules=("action", "colour", "form"))
+    lists = []
+    monkeypatch.setattr(
+        which_attribute, "train", lambda *given, **named: lists.append(given[2]) or train(*given, **named)
+    )
     taught, _, about = trained_rung(rung, alone, 0, Pool(4, tmp_path, n_draws=2), tmp_path, False)
     assert about["start"] == "adapters of the main setting"
     model = new_model(rung, everything)
@@ -167,6 +172,8 @@ def test_tasks_of_actions_and_looks_start_from_tasks_in_which_actions_alone_coun
         for b in (everything, replace(everything, start=None))
     }
     assert len(files) == 2  # neither run takes the other's results for its own
+    trained_rung(rung, everything, 0, Pool(4, tmp_path), tmp_path, False)
+    assert [episodes.neutral for episodes in lists] == [0.0, 0.5]
 
 
 def test_every_weight_of_the_backbone_is_trained_and_comes_back(tmp_path, no_training):
