@@ -8,7 +8,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.figure import Figure
 
 from taskadapter_lite import figures
 from taskadapter_lite.commands.shared.options import add_device_argument, chosen_device
@@ -76,6 +75,5 @@ def draw(found: dict, out: Path) -> None:
     medians, lows, highs = ([ratio[key] for ratio in ratios] for key in ("median", "least", "largest"))
     ax = figures.plot_speedups([row["name"] for row in found["rows"]], medians, lows, highs)
     ax.set_title(f"{w['backbone']}, L = {w['depth']}, {w['k_shot']}-shot, {w['device']}")
-    assert isinstance(ax.figure, Figure)  # its own, not a part of another
-    ax.figure.savefig(out / f"benchmark_L{w['depth']}_{w['k_shot']}shot.png", bbox_inches="tight")
-    plt.close(ax.figure)
+    plt.savefig(out / f"benchmark_L{w['depth']}_{w['k_shot']}shot.png", bbox_inches="tight")
+    plt.close()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
+from taskadapter_lite.figures import plot_ladder, use_style
 from taskadapter_lite.results import RunResult, comparison_table, markdown_table
 
 HELP = "tabulate results, with intervals, seeds, and differences on the same episodes"
@@ -34,12 +35,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(table: pd.DataFrame, n_way: int | None, path: Path) -> None:
-    from taskadapter_lite.figures import plot_ladder, use_style
-
     if table["episodes"].nunique() > 1:
         raise ValueError(f"one figure shows one number of episodes, not {sorted(table['episodes'].unique().tolist())}")
     use_style()
     episodes, means, half_widths = int(table["episodes"][0]), table["mean"] / 100, table["ci95"] / 100
-    ax = plot_ladder(table["name"].tolist(), means, half_widths, episodes, chance=1 / n_way if n_way else None)
-    assert isinstance(ax.figure, Figure)  # its own, not a part of another
-    ax.figure.savefig(path, bbox_inches="tight")
+    plot_ladder(table["name"].tolist(), means, half_widths, episodes, chance=1 / n_way if n_way else None)
+    plt.savefig(path, bbox_inches="tight")
+    plt.close()

@@ -18,7 +18,6 @@ from taskadapter_lite.figures.clips import animation_bytes, contact_sheet, play_
 from taskadapter_lite.figures.features import plot_alignment
 from taskadapter_lite.figures.matrices import (
     own_class_mass,
-    plot_confusion,
     plot_scope_masks,
     plot_video_matrices,
     plot_video_matrix,
@@ -48,7 +47,6 @@ __all__ = [
     "picture",
     "play_clip",
     "plot_alignment",
-    "plot_confusion",
     "plot_cross_video_attention",
     "plot_differences",
     "plot_dose_response",

@@ -15,10 +15,11 @@ WIDTH, HEIGHT, LINE = 940, 330, 262  # LINE: the height at which tokens run from
 DIMMED = 0.4
 TRAINED = "#E69F00"
 # On the page itself colours are the page's own; as an image of its own it brings a background for either theme.
-PAGE = "<style>.{name}{{display:none!important}}</style>"
-STILL = (
-    "<style>svg{{color:#222}}.paper{{fill:#fff}}"
-    "@media (prefers-color-scheme:dark){{svg{{color:#ddd}}.paper{{fill:#111}}}}</style>"
+STILL = "taskadapter-architecture-still"  # class of the image
+PAGE = f"<style>.{STILL}{{display:none!important}}</style>"
+PAPER = (
+    "<style>svg{color:#222}.paper{fill:#fff}"
+    "@media (prefers-color-scheme:dark){svg{color:#ddd}.paper{fill:#111}}</style>"
     f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
 )
 
@@ -61,7 +62,14 @@ class Architecture:
 
     def svg(self, style: str = "") -> str:
         """The drawing; `style` is put before it."""
-        body = _arrows() + _legend() + "".join(self._part(name, draw) for name, draw in self._drawings().items())
+        frozen = self.n_blocks - self.depth
+        steps = {name: _step(i, name) for i, name in enumerate(GROUPS["adapted"])}
+        drawings = {"clips": _clips(), "prefix": _prefix(frozen), **steps, "head": _head()}
+        drawings["frame"] = _frame(frozen + 1, self.n_blocks)
+        body = _arrows() + _legend()
+        for name, drawing in drawings.items():
+            bright = name in self.lit or name == "frame"
+            body += f'<g id="{name}" opacity="{1 if bright else DIMMED}">{drawing}</g>'
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
             f'aria-label="{html.escape(self.alt)}" style="max-width:100%;width:{WIDTH}px;height:auto" '
@@ -72,23 +80,9 @@ class Architecture:
         """Inline, with the page's colours. A page that leaves SVG out, as JupyterLab does before it trusts a notebook,
         leaves its style sheet out too and so shows the image, which the sheet would hide.
         """
-        name = "taskadapter-architecture-still"
-        data = base64.b64encode(self.svg(STILL.format()).encode()).decode()
-        said = f'class="{name}" alt="{html.escape(self.alt)}" width="{WIDTH}"'
-        return self.svg(PAGE.format(name=name)) + f'<img {said} src="data:image/svg+xml;base64,{data}">'
-
-    def _drawings(self) -> dict[str, str]:
-        frozen = self.n_blocks - self.depth
-        return {
-            "clips": _clips(),
-            "prefix": _prefix(frozen),
-            **{name: _step(i, name) for i, name in enumerate(GROUPS["adapted"])},
-            "head": _head(),
-        } | {"frame": _frame(frozen + 1, self.n_blocks)}
-
-    def _part(self, name: str, drawing: str) -> str:
-        bright = name in self.lit or name == "frame"
-        return f'<g id="{name}" opacity="{1 if bright else DIMMED}">{drawing}</g>'
+        data = base64.b64encode(self.svg(PAPER).encode()).decode()
+        said = f'class="{STILL}" alt="{html.escape(self.alt)}" width="{WIDTH}"'
+        return self.svg(PAGE) + f'<img {said} src="data:image/svg+xml;base64,{data}">'
 
 
 def _text(x: float, y: float, text: str, size: int = 12, weight: str = "normal", anchor: str = "middle") -> str:

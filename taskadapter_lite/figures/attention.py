@@ -170,18 +170,17 @@ def mark_token(strips: Axes, maps: np.ndarray, token: tuple[int, int]) -> list[A
     return frames + [_write_share(strips, token, shares, y) for y, shares in enumerate(maps)]
 
 
-def plot_token_attention(clip: Any, weights: Any, n: int, head: int | None = None, ax: Axes | None = None) -> Axes:
+def plot_token_attention(clip: Any, weights: Any, n: int, ax: Axes | None = None) -> Axes:
     """Where one token looks inside its own frame: space attention, a map a frame.
 
     Args:
         clip: (T, 3, H, W), uint8 or float RGB in [0, 1].
         weights: (T, heads, N, N) space attention of this clip in one block.
         n: the token that asks, 0 is the class token; a patch is framed.
-        head: one head; the mean over heads by default.
 
-    Shares of a frame sum to 1 over its patches and the class token, which is not drawn.
+    Shares are means over heads; those of a frame sum to 1 over its patches and the class token, which is not drawn.
     """
-    maps = token_maps(of_head(as_array(weights)[:, :, n], head, axis=1))
+    maps = token_maps(as_array(weights)[:, :, n].mean(axis=1))
     ax = ax or plt.subplots(figsize=(1.25 * len(maps), 1.6))[1]
     draw_strip(ax, lit_frames(clip, maps, float(maps.max())))
     for t in range(len(maps) if n else 0):

@@ -21,6 +21,7 @@ OWN, OTHER, QUERY = "#D55E00", "#0072B2", "#222222"  # own class, other classes,
 STYLE = Path(__file__).with_name("figures.mplstyle")
 COLOURS = 64  # of an animation: an eighth of the bytes that 256 dithered ones take on noisy backgrounds
 MARKERS = "osD^vPX*"  # a class is told apart by its marker as well as by its colour
+FPS = 6  # frames a second of an animation
 GAP = 0.06  # white between two frames of a strip, as a share of a frame's width
 
 
@@ -99,15 +100,12 @@ def show_clip(clip: Any, ax: Axes | None = None, title: str | None = None, frame
     return ax
 
 
-def animation_bytes(clips: Any, fps: float = 6) -> bytes:
+def animation_bytes(clips: Any) -> bytes:
     """An endless GIF of one clip (T, 3, H, W), or of several of equal shape (B, T, 3, H, W) side by side.
 
     Args:
         clips: uint8 or float RGB in [0, 1].
-        fps: frames a second, above 0.
     """
-    if fps <= 0:
-        raise ValueError(f"frames a second must be above 0, not {fps}")
     stack = as_array(clips)
     strips = [as_frames(clip) for clip in (stack if stack.ndim == 5 else stack[None])]
     joined = rearrange(np.stack(strips), "b t h w c -> t h (b w) c")
@@ -115,36 +113,35 @@ def animation_bytes(clips: Any, fps: float = 6) -> bytes:
     palette = Image.fromarray(rearrange(pixels, "t h w c -> (t h) w c")).quantize(COLOURS)  # shared: no flicker
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in pixels]
     buffer = io.BytesIO()
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / FPS), loop=0)
     return buffer.getvalue()
 
 
-def play_clip(clips: Any, fps: float = 6, height: int = 128, alt: str = "") -> Picture:
+def play_clip(clips: Any, height: int = 128, alt: str = "") -> Picture:
     """One clip, or several side by side, moving: a GIF, which plays without widgets or network, also in saved pages.
 
     Args:
         clips: (T, 3, H, W) or (B, T, 3, H, W), uint8 or float RGB in [0, 1].
-        fps: frames a second.
         height: pixels on the screen; the file keeps the clip's own size (8 frames of 64 x 64: some kilobytes).
         alt: what happens in the clips, for those who can't see them; their number by default.
     """
     shape = as_array(clips).shape
     count = f"{shape[0]} clips, playing side by side" if len(shape) == 5 else "a clip, playing"
     width = round(height * shape[-1] / shape[-2] * (shape[0] if len(shape) == 5 else 1))
-    return Picture(animation_bytes(clips, fps), "gif", alt or count, width, height)
+    return Picture(animation_bytes(clips), "gif", alt or count, width, height)
 
 
-def contact_sheet(clips: Any, names: Sequence[str], columns: int = 5, height: int = 40) -> Image.Image:
+def contact_sheet(clips: Any, names: Sequence[str], columns: int) -> Image.Image:
     """Many clips as small film strips with their names below, filled row by row.
 
     Args:
         clips: (n, T, 3, H, W), uint8 or float RGB in [0, 1].
         names: n names; long ones are cut.
         columns: strips in a row.
-        height: pixels of a strip.
     """
     strips = [Image.fromarray((255 * film_strip(as_frames(clip))).round().astype(np.uint8)) for clip in clips]
-    width, line, font = round(strips[0].width * height / strips[0].height), 16, ImageFont.load_default(11)
+    height, line, font = 40, 16, ImageFont.load_default(11)
+    width = round(strips[0].width * height / strips[0].height)
     rows = -(-len(strips) // columns)
     sheet = Image.new("RGB", (columns * (width + 8) + 8, rows * (height + line + 6) + 8), "white")
     pen = ImageDraw.Draw(sheet)

@@ -1,4 +1,4 @@
-"""Who attends to whom, who is taken for whom, frame against frame -> matrices with their margins named."""
+"""Who may attend to whom, and who does -> matrices with their margins named."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def _grid_lines(ax: Axes, size: int, n_support: int, colour: str = "white") -> N
     ax.tick_params(labelsize=8)
 
 
-def own_class_mass(weights: Any, labels: Any, n_support: int, tokens: slice = slice(1, None)) -> np.ndarray:
+def own_class_mass(weights: Any, labels: Any, n_support: int) -> np.ndarray:
     """Of the attention that each query pays to support videos, the share that goes to videos of its own class.
 
     Args:
         weights: (T, N, heads, B, B) task attention of one block, row attends to column, support first.
         labels: (B,) label of every video in 0..n_way-1.
         n_support: S, the first S of the B videos.
-        tokens: which tokens count; the patches by default, `slice(0, 1)` for the class token.
 
     Returns:
-        (heads, Q) shares in [0, 1]; chance is 1 / n_way. nan where a query sees no support video (scope "split").
+        (heads, Q) shares over all patches, in [0, 1]; chance is 1 / n_way. nan where a query sees no support video
+        (scope "split").
     """
-    weights, labels = as_array(weights)[:, tokens], as_array(labels)
+    weights, labels = as_array(weights)[:, 1:], as_array(labels)
     shares = weights.mean(axis=(0, 1))[:, n_support:, :n_support]  # (heads, Q, S)
     own = labels[n_support:, None] == labels[None, :n_support]
     total = shares.sum(-1)
@@ -117,7 +117,10 @@ def plot_video_matrix(
     _draw_shares(ax, shares, labels, n_support, brightest)
     names = _video_names(len(labels), n_support)
     if len(labels) <= 12:
-        _write_cells(ax, 100 * shares, 100 * brightest)
+        for (row, column), share in np.ndenumerate(shares):
+            if share > 0:
+                colour = "black" if share > 0.6 * brightest else "white"  # dark on what is bright
+                ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=9, color=colour)
     every = max(1, len(labels) // 15)
     ax.set_xticks(range(0, len(labels), every), names[::every])
     rows = [f"{wrap(class_names[c], 26)}  {name}" for c, name in zip(labels, names, strict=True)]
@@ -127,14 +130,6 @@ def plot_video_matrix(
     bar.set_label("share of attention (%)")
     bar.outline.set_visible(False)
     return ax
-
-
-def _write_cells(ax: Axes, percents: np.ndarray, brightest: float, least: float = 0, fontsize: float = 9) -> None:
-    """Write the cells above `least` that hold anything, dark on what is bright."""
-    for (row, column), percent in np.ndenumerate(percents):
-        if percent > 0 and percent >= least:
-            colour = "black" if percent > 0.6 * brightest else "white"
-            ax.text(column, row, f"{percent:.0f}", ha="center", va="center", fontsize=fontsize, color=colour)
 
 
 def plot_video_matrices(
@@ -179,36 +174,3 @@ def _draw_shares(ax: Axes, shares: np.ndarray, labels: np.ndarray, n_support: in
         y, x = (np.flatnonzero((labels == c) & (is_query == side)) for side in (rows, columns))
         if shares[np.ix_(y, x)].any():
             ax.add_patch(Rectangle((x[0] - 0.5, y[0] - 0.5), len(x), len(y), fill=False, ec=OWN, lw=2))
-
-
-def plot_confusion(
-    counts: Any,
-    class_names: Sequence[str],
-    pairs: Sequence[tuple[int, int]] = (),
-    ax: Axes | None = None,
-) -> Axes:
-    """What queries of each class (row) are taken for (column), in percent of the row.
-
-    Args:
-        counts: (C, C) how often a query of the row's class got the column's label.
-        class_names: C names.
-        pairs: classes that are each other's reverse; their two cells are framed in orange.
-
-    Cells of a row compete only when both classes are in an episode: rare meetings make rare confusions.
-    """
-    counts = as_array(counts).astype(float)
-    C = len(counts)
-    total = counts.sum(axis=1, keepdims=True)
-    percents = 100 * counts / np.where(total > 0, total, 1)
-    ax = ax or plt.subplots(figsize=(4.2 + 0.36 * C, 1.6 + 0.33 * C))[1]
-    ax.imshow(percents, cmap="viridis", vmin=0, vmax=100)
-    if C <= 30:
-        _write_cells(ax, percents, 100, least=0.5, fontsize=8 if C > 12 else 9)
-    for pair in pairs:
-        for row, column in (pair, pair[::-1]):
-            ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=OWN, lw=2.2))
-    ax.set_xticks(range(C), [str(i + 1) for i in range(C)])
-    ax.set_yticks(range(C), [f"{plain(name)}  {i + 1}" for i, name in enumerate(class_names)])
-    hide_frame(ax)
-    ax.set(xlabel="taken for class", title="confusion, % of each row" + (" (orange: reversed pair)" if pairs else ""))
-    return ax

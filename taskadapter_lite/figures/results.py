@@ -121,7 +121,8 @@ def plot_learning_curves(
         if not len(points):
             raise ValueError(f"no entry of the run {name!r} has the key {y!r}")
         marker = MARKERS[number % len(MARKERS)]
-        smooth = _moving_mean(points, min(window, len(points)))
+        views = np.lib.stride_tricks.sliding_window_view(points, min(window, len(points)), axis=0)
+        smooth = views.mean(axis=-1)
         line = ax.plot(*smooth.T, marker=marker if len(smooth) <= 40 else None, label=plain(name))[0]
         if window > 1:
             ax.plot(*points.T, color=line.get_color(), alpha=0.2, linewidth=1)
@@ -130,10 +131,6 @@ def plot_learning_curves(
     if len(histories) > 1:
         ax.legend()
     return ax
-
-
-def _moving_mean(points: np.ndarray, window: int) -> np.ndarray:
-    return np.lib.stride_tricks.sliding_window_view(points, window, axis=0).mean(axis=-1)
 
 
 def plot_parameters(
@@ -224,7 +221,7 @@ def plot_speedups(names: Sequence[str], ratios: Any, lows: Any, highs: Any, ax: 
     ax = ax or plt.subplots(figsize=(7.5, 0.8 + 0.42 * len(names)))[1]
     for y in range(len(names)):
         before = ratios[y - 1] if y else 1.0
-        colour = "#0072B2" if ratios[y] >= before else "#D55E00"
+        colour = OTHER if ratios[y] >= before else OWN
         ax.barh(y, ratios[y] - before, left=before, height=0.55, color=colour)
         ax.plot([lows[y], highs[y]], [y, y], color="black", linewidth=1.2)
         ax.plot(ratios[y], y, "o", color="black", markersize=4)

@@ -10,17 +10,14 @@ import torch
 from taskadapter_lite import figures
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode
-from taskadapter_lite.metrics import METRICS
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.prediction import Prediction, predict
+from taskadapter_lite.prediction import Prediction, predict, untrained_metric
 
 
 def answer(model: TaskAdapterViT, clips: LabelledClips, episode: Episode) -> Prediction:
-    """What the model says of an episode's queries, by the metric that it was trained with (cosine where unknown)."""
-    metric = (model.trained_with or {}).get("metric", "cosine")
+    """What the model says of an episode's queries, by `untrained_metric`."""
     support, query = clips.read_batch(episode.clips).tensor_split([len(episode.support)])
-    metric = "cosine" if METRICS[metric].has_parameters else metric
-    return predict(model, support, episode.support_labels, query, metric)
+    return predict(model, support, episode.support_labels, query, untrained_metric(model))
 
 
 def first_right(model: TaskAdapterViT, clips: LabelledClips, episodes: list[Episode]) -> Episode:

@@ -9,11 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
@@ -39,13 +37,6 @@ WARNING = "var(--jp-error-color1, #B34400)"  # readable on a light and on a dark
 LABELS = {"description_width": "140px"}
 
 
-@lru_cache(maxsize=1)
-def _style() -> mpl.RcParams:
-    style = mpl.rc_params_from_file(Path(STYLE), use_default_template=False)
-    style["savefig.bbox"] = None  # cropping draws everything twice
-    return style
-
-
 class Drawing:
     """A figure drawn once, on which small marks are put, and taken off again, without drawing the rest anew.
 
@@ -59,7 +50,7 @@ class Drawing:
 
     def __init__(self, draw: Draw) -> None:
         self.canvas = FigureCanvasAgg(Figure())
-        with mpl.rc_context(_style()):
+        with plt.style.context(STYLE):
             self.axes = draw(figure=self.canvas.figure)
             self.canvas.figure.set_dpi(min(96, PAGE / self.canvas.figure.get_figwidth()))
             self.canvas.draw()
@@ -68,7 +59,7 @@ class Drawing:
     def pixels(self, mark: Mark | None = None) -> np.ndarray:
         """RGB (height, width, 3), uint8, with the artists that `mark` adds to `axes`."""
         self.canvas.restore_region(self._plain)
-        with mpl.rc_context(_style()):
+        with plt.style.context(STYLE):
             artists = mark(self.axes) if mark else []
             for artist in artists:
                 self.canvas.figure.draw_artist(artist)
@@ -157,13 +148,11 @@ class FigureWidget(widgets.VBox):
         except (ValueError, OSError) as error:
             self.error.value = sentence(error)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        picture = self.picture.value or self._png()
-        if picture:
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict:
+        data = super()._repr_mimebundle_(**kwargs)
+        if picture := self.picture.value or self._png():
             data["text/html"] = self._still(picture)._repr_html_()
-        return data, metadata
+        return data
 
     def _still(self, png: bytes) -> Picture:
         """The picture as a small JPEG with its words: what stays in the file of a notebook."""
@@ -199,10 +188,9 @@ def sentence(error: Exception) -> str:
 
 def slider(name: str, options: Sequence[Any], value: Any = None) -> widgets.SelectionSlider:
     """A slider over named or plain options, answered when it is let go."""
-    options = list(options)
-    value = value if value is not None else options[0][1] if isinstance(options[0], tuple) else options[0]
+    chosen = {} if value is None else {"value": value}
     return widgets.SelectionSlider(
-        options=options, value=value, description=name, continuous_update=False, style=LABELS, layout=WIDE
+        options=options, description=name, continuous_update=False, style=LABELS, layout=WIDE, **chosen
     )
 
 
@@ -247,18 +235,14 @@ def names_of(clips: LabelledClips, episode: Episode) -> list[str]:
 class LiveCurves:
     """Give it to `train(..., on_log=LiveCurves())`: loss and accuracy, drawn anew with each row of the history.
 
-    Args:
-        every: rows between two drawings; a drawing takes about a tenth of a second.
+    A drawing takes about a tenth of a second.
 
     Attributes:
         rows: the history so far.
         image: the widget that shows the plot; `image.value` holds the PNG.
     """
 
-    def __init__(self, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every is {every}; it must be at least 1 row")
-        self.every = every
+    def __init__(self) -> None:
         self.rows: list[dict] = []
         self.image = widgets.Image(format="png", layout={"width": "640px"})
 
@@ -267,8 +251,7 @@ class LiveCurves:
         self.rows.append(row)
         if len(self.rows) == 1:
             display(self.image)
-        if len(self.rows) % self.every == 0:
-            self.image.value = self._draw()
+        self.image.value = self._draw()
 
     def _draw(self) -> bytes:
         figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")

@@ -23,22 +23,14 @@ N_EPISODES = 100  # that the browser offers of one seed
 class PartnerSampler(EpisodeSampler):
     """An `EpisodeSampler` whose classes come in pairs, such as a movement and the same one backwards.
 
-    `pairs` holds two data set classes each, no class in two pairs.
+    `pairs` holds two data set classes each, no class in two pairs; other arguments are those of `EpisodeSampler`.
 
     Raises:
         ValueError: as in `EpisodeSampler`; an odd number of classes; or fewer pairs than an episode needs.
     """
 
-    def __init__(
-        self,
-        labels: Sequence[int],
-        spec: EpisodeSpec,
-        n_episodes: int,
-        seed: int,
-        pairs: Sequence[tuple[int, int]],
-        class_names: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(labels, spec, n_episodes, seed, class_names)
+    def __init__(self, pairs: Sequence[tuple[int, int]], labels: Sequence[int], spec: EpisodeSpec, *draw: Any) -> None:
+        super().__init__(labels, spec, *draw)
         if spec.n_way % 2 or spec.n_way > 2 * len(pairs):
             raise ValueError(f"n_way is {spec.n_way}; {len(pairs)} pairs allow an even number up to {2 * len(pairs)}")
         self.pairs = np.array(pairs)
@@ -90,10 +82,9 @@ class EpisodeBrowser(FigureWidget):
     def episode(self) -> Episode:
         """The episode that is shown."""
         spec = EpisodeSpec(self.way.value, self.shot.value, self.n_query.value)
-        labels, names, size = self.clips.labels, self.clips.class_names, (N_EPISODES, self.seed.value)
-        if self.partners.value:
-            return PartnerSampler(labels, spec, *size, self.pairs, names)[self.number.value]
-        return EpisodeSampler(labels, spec, *size, names)[self.number.value]
+        draw = (self.clips.labels, spec, N_EPISODES, self.seed.value, self.clips.class_names)
+        sampler = PartnerSampler(self.pairs, *draw) if self.partners.value else EpisodeSampler(*draw)
+        return sampler[self.number.value]
 
     def draws(self) -> list[Draw]:
         episode = self.episode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
 from typing import Any
@@ -60,15 +60,12 @@ class AttentionExplorer(FigureWidget):
     title = "How a query's attention is shared among the videos of its episode, place by place"
 
     def __init__(
-        self,
-        models: TaskAdapterViT | Mapping[str, TaskAdapterViT],
-        clips: LabelledClips,
-        episodes: Sequence[Episode],
+        self, models: TaskAdapterViT | Mapping[str, TaskAdapterViT], clips: LabelledClips, episodes: Sequence[Episode]
     ) -> None:
         self.models, self.clips, self.episodes = by_name(models), clips, episodes
         self._predictions = lru_cache(KEPT_EPISODES)(self._predict)
         self._clips = lru_cache(KEPT_EPISODES)(lambda number: clips.read_batch(episodes[number].clips))
-        self._drawings = lru_cache(4)(self._drawing)
+        self._drawings = lru_cache(4)(lambda view, vmax, *others: Drawing(self._draw_of(view, vmax)))
         first = next(iter(self.models.values()))
         attention: Any = plain_blocks(first.backbone)[-1].attn
         blocks, heads = [int(block) for block in first.adapted], attention.num_heads
@@ -102,9 +99,6 @@ class AttentionExplorer(FigureWidget):
         what = (weights, self._clips(number), self._labels, names, self._row)
         title = f"{view[0]}, scope {view[1]}, block {block}"
         return partial(plot_cross_video_attention, *what, head=self._head, vmax=vmax, title=title)
-
-    def _drawing(self, view: tuple[str, str], vmax: float, *_others: Hashable) -> Drawing:
-        return Drawing(self._draw_of(view, vmax))
 
     def _png(self) -> bytes:
         """Another place is another mark on the same figures; everything else draws them anew."""
@@ -181,10 +175,7 @@ class AlignmentExplorer(FigureWidget):
     title = "Similarity of the frames of a query and of a class, and the pairs of frames that the metric counts"
 
     def __init__(
-        self,
-        models: TaskAdapterViT | Mapping[str, TaskAdapterViT],
-        clips: LabelledClips,
-        episodes: Sequence[Episode],
+        self, models: TaskAdapterViT | Mapping[str, TaskAdapterViT], clips: LabelledClips, episodes: Sequence[Episode]
     ) -> None:
         self.models, self.clips, self.episodes = by_name(models), clips, episodes
         self._features, self._clip = lru_cache(KEPT_EPISODES)(self._compute), lru_cache(KEPT_EPISODES)(clips.read)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import anywidget
 import numpy as np
 import traitlets
-from PIL import Image
+
+from taskadapter_lite.widgets.base import png_bytes
 
 
 class FramePicker(anywidget.AnyWidget):
@@ -43,7 +43,5 @@ class FramePicker(anywidget.AnyWidget):
 
     def show(self, frame: np.ndarray, alt: str) -> None:
         """Put a frame (3, H, W), uint8 RGB, under the grid, with a text for those who can't see it."""
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(np.moveaxis(frame, 0, -1))).save(buffer, "PNG", compress_level=1)
         self.alt = alt
-        self.frame = buffer.getvalue()
+        self.frame = png_bytes([np.moveaxis(frame, 0, -1)])

@@ -18,9 +18,8 @@ from taskadapter_lite.data.clips import VIDEO_SUFFIXES, ClipError, read_clip
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.data.own_videos import find_videos
 from taskadapter_lite.figures import plot_cross_video_attention, show_episode
-from taskadapter_lite.metrics import METRICS, scores_of
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.prediction import Familiarity, Prediction, predict
+from taskadapter_lite.prediction import Familiarity, Prediction, predict, untrained_metric
 from taskadapter_lite.widgets.base import (
     LABELS,
     WARNING,
@@ -103,12 +102,6 @@ class FewShotPlayground(FigureWidget):
     def model(self) -> TaskAdapterViT:
         """The model that answers."""
         return self.models[self.switch.value]
-
-    @property
-    def metric(self) -> str:
-        """What scores: the metric that the adapters were trained with, or cosine."""
-        name, _ = scores_of(self.model.trained_with, None, None)
-        return "cosine" if METRICS[name].has_parameters else name
 
     @property
     def familiarity(self) -> Familiarity | None:
@@ -220,7 +213,7 @@ class FewShotPlayground(FigureWidget):
         self.prediction = None
         if len(self.classes) >= 2 and self.queries:
             support, labels, query = self._task()
-            self.prediction = predict(self.model, support, labels, query, self.metric)
+            self.prediction = predict(self.model, support, labels, query, untrained_metric(self.model))
         self.given.value = self._list()
         self._show.cache_clear()
         with self.hold_updates():
@@ -256,7 +249,7 @@ class FewShotPlayground(FigureWidget):
         answers = zip(self._names_of(len(self.names)), self.prediction.labels, self.prediction.scores, strict=True)
         rows = [[file, names[int(label)], *(f"{score:.3f}" for score in scores)] for file, label, scores in answers]
         scores = table(["clip", "taken for", *(f"score of {name}" for name in names)], rows, bold=[self.query.value])
-        return scores + f"<p>Scores: {self.metric}, higher is more alike.</p>" + self._warning()
+        return scores + f"<p>Scores: {untrained_metric(self.model)}, higher is more alike.</p>" + self._warning()
 
     def _warning(self) -> str:
         if self.familiarity is None:

@@ -44,15 +44,15 @@ def test_a_clip_of_wrong_shape_or_range_is_refused(clip, word):
 
 def test_an_animation_has_every_frame_for_its_time():
     clip = np.stack([np.full((3, 8, 8), 60 * t, np.uint8) for t in range(T)])
-    image = Image.open(io.BytesIO(figures.animation_bytes(np.stack([clip, clip]), fps=5)))
-    assert (image.n_frames, image.size, image.info["duration"], image.info["loop"]) == (T, (16, 8), 200, 0)
+    image = Image.open(io.BytesIO(figures.animation_bytes(np.stack([clip, clip]))))
+    assert (image.n_frames, image.size, image.info["duration"], image.info["loop"]) == (T, (16, 8), 160, 0)
     for t in range(T):
         image.seek(t)
         assert abs(image.convert("L").getpixel((3, 3)) - 60 * t) <= 2
 
 
 def test_contact_sheet_fills_rows_and_cuts_long_names(clips):
-    sheet = figures.contact_sheet(clips[:3], ["short", "a very long name " * 9, "third"], columns=2, height=40)
+    sheet = figures.contact_sheet(clips[:3], ["short", "a very long name " * 9, "third"], columns=2)
     strip = film_strip(as_frames(clips[0]))
     width = round(strip.shape[1] * 40 / strip.shape[0])
     assert sheet.size == (2 * (width + 8) + 8, 2 * (40 + 22) + 8)
@@ -71,8 +71,6 @@ def test_play_clip_embeds_a_small_moving_image_with_words_for_it(clips):
         assert image.n_frames == len(clips[0])
     assert 'alt="2 clips, playing side by side" width="160"' in figures.play_clip(clips[:2], height=60)._repr_html_()
     assert 'alt="up &amp; down"' in figures.play_clip(clips, alt="up & down")._repr_html_()
-    with pytest.raises(ValueError, match="0"):
-        figures.play_clip(clips[0], fps=0)
 
 
 def test_an_episode_has_each_clip_in_the_row_of_its_class(clips):

@@ -1,4 +1,4 @@
-"""Video-by-video matrices, masks and confusion: values, order, frames."""
+"""Video-by-video matrices and masks: values, order, frames."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from taskadapter_lite import figures
 
 def test_own_class_mass_by_hand(weights):
     """One place, one head: a query of class 1 pays 0.1, 0.3 to support of classes 0, 1 and 0.6 to itself: 0.3 / 0.4."""
-    by_hand = np.array([[0.5, 0.5, 0], [0.5, 0.5, 0], [0.1, 0.3, 0.6]])[None, None, None]
-    mass = figures.own_class_mass(by_hand, [0, 1, 1], n_support=2, tokens=slice(None))
+    patch = np.array([[0.5, 0.5, 0], [0.5, 0.5, 0], [0.1, 0.3, 0.6]])[None]
+    class_token = np.full_like(patch, 1 / 3)  # does not count
+    mass = figures.own_class_mass([[class_token, patch]], [0, 1, 1], n_support=2)
     np.testing.assert_allclose(mass, [[0.75]])
     loop = np.empty((HEADS, 2))
     for head in range(HEADS):
@@ -63,10 +64,3 @@ def test_every_block_and_head_has_its_own_class_mass_above(weights):
     assert [ax.get_title(loc="left") for ax in axes[0]] == [f"own class {share:.0%}" for share in mass]
     assert axes[0, 0].images[0].get_clim() == axes[1, 2].images[0].get_clim()  # one scale
     assert axes[1, 0].get_ylabel() == "block 5"
-
-
-def test_confusion_is_in_percent_of_rows_with_reversed_pairs_framed():
-    ax = figures.plot_confusion([[3, 1, 0], [0, 2, 0], [0, 0, 0]], ["a", "b", "c"], pairs=[(0, 1)])
-    np.testing.assert_allclose(ax.images[0].get_array(), [[75, 25, 0], [0, 100, 0], [0, 0, 0]])
-    assert {(patch.get_x() + 0.5, patch.get_y() + 0.5) for patch in ax.patches} == {(1, 0), (0, 1)}
-    assert "75" in [text.get_text() for text in ax.texts]

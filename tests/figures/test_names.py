@@ -21,7 +21,6 @@ DRAWN = {
     ),
     "matrix": lambda _, weights: figures.plot_video_matrix(weights, LABELS, NAMES, S, title=NAME),
     "masks": lambda *_: figures.plot_scope_masks({NAME: np.eye(3, dtype=bool)}, 2),
-    "confusion": lambda *_: figures.plot_confusion(np.eye(5), NAMES),
     "alignment": lambda *_: figures.plot_alignment(np.eye(4), title=NAME),
     "ladder": lambda *_: figures.plot_ladder(NAMES, np.ones(5), np.ones(5), 9),
     "curves": lambda *_: figures.plot_learning_curves({name: [{"step": 1, "loss": 1.0}] for name in NAMES}),

@@ -46,7 +46,7 @@ def test_pairs_are_of_classes_that_are_both_there():
 def test_partners_come_together_and_every_pair_comes():
     labels = [c for c in range(7) for _ in range(4)]
     pairs = [(0, 5), (1, 3), (2, 4)]
-    sampler = PartnerSampler(labels, EpisodeSpec(4, 1, 2), 50, seed=3, pairs=pairs)
+    sampler = PartnerSampler(pairs, labels, EpisodeSpec(4, 1, 2), 50, 3)
     seen = set()
     for episode in sampler:
         drawn = [tuple(pair) for pair in episode.classes.reshape(-1, 2).tolist()]
@@ -57,7 +57,7 @@ def test_partners_come_together_and_every_pair_comes():
     assert seen == set(pairs)
     for n_way in (3, 6):
         with pytest.raises(ValueError, match=f"n_way is {n_way}; 2 pairs"):
-            PartnerSampler(labels, EpisodeSpec(n_way, 1, 1), 5, 0, pairs[:2])
+            PartnerSampler(pairs[:2], labels, EpisodeSpec(n_way, 1, 1), 5, 0)
 
 
 def test_partners_only_offers_even_numbers_of_classes_and_gives_the_old_ones_back(clips):
