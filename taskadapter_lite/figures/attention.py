@@ -2,8 +2,7 @@
 
 Task attention compares videos at one and the same place: token n of frame t in one video attends to token n of frame t
 in the others. At each of the T x h x w places a video therefore splits one unit of attention among the videos it may
-see; these figures draw the shares. A large share says that the frozen attention found similar content there, not that
-the prediction rests on it. Compare with untrained adapters and with a backbone of random weights.
+see; these figures draw the shares. Compare with untrained adapters and with a backbone of random weights.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 from taskadapter_lite.figures.pictures import Picture
 
 OWN, OTHER, QUERY = "#D55E00", "#0072B2", "#222222"  # own class, other classes, the query: the same in every figure
+GREY = "#555555"  # what is there to be compared with, such as chance
+DOTTED: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.2}
 STYLE = Path(__file__).with_name("figures.mplstyle")
 COLOURS = 64  # of an animation: an eighth of the bytes that 256 dithered ones take on noisy backgrounds
 MARKERS = "osD^vPX*"  # a class is told apart by its marker as well as by its colour

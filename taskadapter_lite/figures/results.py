@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from taskadapter_lite.figures.clips import MARKERS, OTHER, OWN, as_array, plain, wrap
+from taskadapter_lite.figures.clips import DOTTED, GREY, MARKERS, OTHER, OWN, as_array, plain, wrap
 
 BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # a number on a grid line stays readable
 
@@ -49,8 +49,8 @@ def plot_ladder(
         ax.annotate(f"{means[y]:.1f} ± {half_widths[y]:.1f}", (means[y], y), (0, 7), textcoords="offset points",
                     ha="center", fontsize=9, bbox=BEHIND_TEXT)  # fmt: skip
     if chance is not None:
-        ax.axvline(100 * chance, color="#555555", linestyle=":", linewidth=1.2)
-        ax.annotate("chance", (100 * chance, -0.74), (3, 0), textcoords="offset points", fontsize=8.5, color="#555555")
+        ax.axvline(100 * chance, **DOTTED)
+        ax.annotate("chance", (100 * chance, -0.74), (3, 0), textcoords="offset points", fontsize=8.5, color=GREY)
     two_lines = max(34, *(len(name) // 2 + 8 for name in names))  # a third line would run into the row above
     ax.set_yticks(range(len(names)), [wrap(name, two_lines) for name in names])
     ax.set(ylim=(len(names) - 0.5, -above), xlabel=f"accuracy (%), mean and 95% interval over {n_episodes:,} episodes")
@@ -85,7 +85,7 @@ def plot_differences(
         says += " (one seed)" if len(single) == 1 else ""
         ax.annotate(f"{round(mean, 1) + 0.0:+.1f} ± {half:.1f}  {says}", (1.02, y), xycoords=("axes fraction", "data"),
                     va="center", fontsize=9, color=colour)  # fmt: skip
-    ax.axvline(0, color="#555555", linestyle=":", linewidth=1.2)
+    ax.axvline(0, **DOTTED)
     ax.set_yticks(range(len(names)), [wrap(name, 40) for name in names])
     ax.set(ylim=(len(names) - 0.5, -0.6), xlabel="difference of accuracy (points), mean and 95% interval, ○ a seed")
     ax.margins(x=0.08)
@@ -158,7 +158,7 @@ def plot_parameters(
         ax.errorbar(*place, yerr=half_widths[i], fmt=marker, color=f"C{i % 7}", capsize=4)
         ax.annotate(wrap(name, 24), place, (9, 3), textcoords="offset points", fontsize=9)
     if chance is not None:
-        ax.axhline(100 * chance, color="#555555", linestyle=":", linewidth=1.2)
+        ax.axhline(100 * chance, **DOTTED)
     ax.set_xscale("log")
     ax.set_xlim(zero / 2, parameters.max() * 8)  # room for the names
     if (parameters == 0).any():
@@ -196,7 +196,7 @@ def plot_own_class_mass(
         ax.errorbar(
             places.ravel(), mean.ravel(), yerr=half.ravel(), label=f"{plain(name)} ({n_episodes} episodes)", **style
         )
-    ax.axhline(100 * chance, color="#555555", linestyle=":", linewidth=1.2, label="equal shares")
+    ax.axhline(100 * chance, **DOTTED, label="equal shares")
     for edge in range(1, len(blocks)):
         ax.axvline(edge - 0.5, color="#DDDDDD", linewidth=1)
     ax.set_xticks(range(len(blocks)), [f"block {block}" for block in blocks])

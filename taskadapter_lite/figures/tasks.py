@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from taskadapter_lite.figures.clips import MARKERS, OTHER, OWN, QUERY, as_array, as_frames, plain, wrap
+from taskadapter_lite.figures.clips import DOTTED, GREY, MARKERS, OTHER, OWN, QUERY, as_array, as_frames, plain, wrap
 from taskadapter_lite.figures.results import plot_ladder
 
 
@@ -49,7 +49,7 @@ def plot_two_tasks(
             ax = figure.add_subplot(grid[row, c + 1])
             _place(ax, support[c], OWN if chosen else "#BBBBBB", 3.5 if chosen else 0.8)
             said = f"answer ({values[c]:.2f})" if chosen else f"{values[c]:.2f}"
-            ax.set_xlabel(said, fontsize=9, color=OWN if chosen else "#555555")
+            ax.set_xlabel(said, fontsize=9, color=OWN if chosen else GREY)
     ax = figure.add_subplot(grid[:, n_way + 1 :])
     plot_ladder([wrap(name, 20) for name in names], means, half_widths, n_episodes, chance, ax=ax)
     ax.set_xlabel(f"right answers (%), {n_episodes:,} such tasks,\nmean and 95% interval")
@@ -85,10 +85,10 @@ def plot_dose_response(
                 np.full(len(run), dose), 100 * as_array(run), "o", mfc="none", color=colour, markersize=8, alpha=0.6
             )
     if ceiling is not None:
-        ax.plot(doses, 100 * as_array(ceiling), "--", color="#555555", linewidth=1.2)
+        ax.plot(doses, 100 * as_array(ceiling), "--", color=GREY, linewidth=1.2)
         ax.annotate("a fixed metric that knows both attributes", (doses[-1], 100 * as_array(ceiling)[-1]), (-4, 5),
-                    textcoords="offset points", ha="right", fontsize=8.5, color="#555555")  # fmt: skip
-    ax.axhline(100 * chance, color="#555555", linestyle=":", linewidth=1.2)
+                    textcoords="offset points", ha="right", fontsize=8.5, color=GREY)  # fmt: skip
+    ax.axhline(100 * chance, **DOTTED)
     ax.annotate("chance", (doses[-1], 100 * chance), (-4, 4), textcoords="offset points", ha="right", fontsize=8.5)
     ax.set(xlabel="tasks whose rule is drawn (%); the others have one rule", ylabel="accuracy (%)", ylim=(0, 100))
     ax.set_xticks(doses, [wrap(f"{dose:g}", 6) for dose in doses])
