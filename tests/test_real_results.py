@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from test_readme import PAGE, README, RESULTS
 
-from taskadapter_lite.results import RunResult
-from taskadapter_lite.studies.embedding_start import embedding_start_table, load_embedding_start
+from taskadapter_lite.results import RunResult, saved_results
+from taskadapter_lite.studies.embedding_start import embedding_start_table
 from taskadapter_lite.studies.real_training import PARTS, RUNGS, load_real_training, real_training_table
-from taskadapter_lite.studies.same_source import load_same_source, same_source_table
+from taskadapter_lite.studies.same_source import same_source_table
 from taskadapter_lite.studies.sim_to_real import TEST, VALIDATION, load_sim_to_real, sim_to_real_table
 
 REAL = RESULTS / "real"
@@ -34,7 +34,7 @@ def sim_lines() -> list[str]:
 def source_lines() -> list[str]:
     """Rows of the table of pieces of one video."""
     lines = []
-    for _, row in same_source_table(list(load_same_source(REAL / "same_source"))).iterrows():
+    for _, row in same_source_table(list(saved_results(REAL / "same_source"))).iterrows():
         split = [f"{row[name]:.1f}" if row[name] == row[name] else "-" for name in ("with_source", "without_source")]
         interval = f"{row['mean']:.1f} +- {row['ci95']:.1f}", f"{row['clip_low']:.1f} to {row['clip_high']:.1f}"
         cells = [str(row["shots"]), row["metric"], row["rule"], *interval, f"{row['share']:.1f}", *split]
@@ -45,7 +45,7 @@ def source_lines() -> list[str]:
 def start_lines() -> list[str]:
     """Rows of the table of the embedding's start."""
     lines = []
-    for _, row in embedding_start_table(list(load_embedding_start(REAL / "embedding_start"))).iterrows():
+    for _, row in embedding_start_table(list(saved_results(REAL / "embedding_start"))).iterrows():
         cells = [f"{row['blocks']}", f"{row['spread']:g}", f"{row['token']:.1f}", f"{row['embedding']:.1f}"]
         cells += [f"{row['alike']:.3f}", f"{row['spread_of_scores']:.2f}", f"{row['accuracy']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -126,7 +126,7 @@ def test_what_is_said_of_training_on_a_few_real_videos():
 
 
 def test_what_is_said_of_pieces_of_one_video():
-    table = same_source_table(list(load_same_source(REAL / "same_source")))
+    table = same_source_table(list(saved_results(REAL / "same_source")))
     for shots, metric in ((1, "cosine"), (5, "cosine"), (5, "otam")):
         rows = table[(table.shots == shots) & (table.metric == metric)].set_index("rule")
         never, allowed = rows.loc["never"], rows.loc["same source allowed"]
@@ -138,7 +138,7 @@ def test_what_is_said_of_pieces_of_one_video():
 
 
 def test_what_is_said_of_the_start():
-    table = embedding_start_table(list(load_embedding_start(REAL / "embedding_start"))).set_index(["blocks", "spread"])
+    table = embedding_start_table(list(saved_results(REAL / "embedding_start"))).set_index(["blocks", "spread"])
     long, short = table.loc[(8, 0.5)], table.loc[(8, 0.1)]
     assert f"tokens there are {long['token']:.1f} long and the embedding {long['embedding']:.1f}" in words()
     assert f"{long['accuracy']:.0f}% with spread 0.5 and {short['accuracy']:.0f}% with 0.1" in words()

@@ -99,7 +99,7 @@ def _open_model(args: argparse.Namespace) -> tuple[TaskAdapterViT, str | Scorer]
     """The model, and the metric: its name, or the trained module from the file of adapters."""
     if args.adapters is None:
         args.metric, args.aggregation = scores_of(None, args.metric, args.aggregation)
-        T = args.frames or objects.FRAMES
+        T = args.frames or options.FRAMES
         return TaskAdapterViT(objects.open_backbone(args), depth=0, T=T), args.metric
     model = objects.open_adapters(args)
     args.metric, args.aggregation = scores_of(model.trained_with, args.metric, args.aggregation)

@@ -101,9 +101,10 @@ def parts_of(experiment: Experiment, args: argparse.Namespace) -> Iterator[Part]
 
 def is_done(part: Part) -> bool:
     """Whether a part has left its result, and was not stopped before its end; a ladder knows itself what is done."""
-    if part.command[0] in ("pretrain", "ladder"):
-        return part.command[0] == "pretrain" and part.result.exists()
-    return part.result.exists() and not RunResult.load(part.result).interrupted
+    verb = part.command[0]
+    if verb == "ladder" or not part.result.exists():
+        return False
+    return verb == "pretrain" or not RunResult.load(part.result).interrupted
 
 
 def parse(command: list[str]) -> argparse.Namespace:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +67,10 @@ def exercise(name: str, lesson: str) -> Callable[[Check], Check]:
     return register
 
 
-@lru_cache(maxsize=1)
-def _load_lessons() -> None:
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name.startswith("lesson_"):
-            importlib.import_module(f"{__package__}.{module.name}")
-
-
 def exercises(lesson: str | None = None) -> list[Exercise]:
     """The exercises of one lesson or of all, in the order of the course."""
-    _load_lessons()
+    for path in Path(__file__).parent.glob("lesson_*.py"):
+        importlib.import_module(f"{__package__}.{path.stem}")
     found = sorted(_EXERCISES.values(), key=lambda e: e.lesson)  # stable: within a lesson as its module has them
     return [e for e in found if lesson in (None, e.lesson)]
 

@@ -16,7 +16,7 @@ PACKAGE = "taskadapter_lite"
 def check_installation() -> bool:
     """Print what was looked at, what is wrong with it and how to mend it. True where all is well."""
     found = {
-        f"Python {platform.python_version()}": _python_fault(),
+        f"Python {platform.python_version()}": "" if sys.version_info >= (3, 10) else "install Python 3.10 or later",
         f"{len(_requirements())} packages that {PACKAGE} needs": _package_fault(),
         "bundled clips and weights, every checksum": _file_fault(),
     }
@@ -32,10 +32,6 @@ def _requirements() -> list[Requirement]:
     except installed.PackageNotFoundError:
         return []
     return [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
-
-
-def _python_fault() -> str:
-    return "" if sys.version_info >= (3, 10) else "install Python 3.10 or later"
 
 
 def _package_fault() -> str:

@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+import pandas as pd
 
 from taskadapter_lite.data.clips import read_clip, sample_frames
 from taskadapter_lite.data.decoding import decord
+from taskadapter_lite.results import markdown_table
 
 T = 8
+LENGTHS = (30, 100, 300)  # of a clip, in frames
 SIDES = (320, 240)  # of a frame, as in UCF101
 
 
@@ -43,7 +46,7 @@ KINDS = (
 )
 
 
-def decoding_speed(repeats: int = 5, lengths: tuple[int, ...] = (30, 100, 300)) -> list[dict]:
+def decoding_speed(repeats: int) -> list[dict]:
     """Frames a CPU second of reading T = 8 frames, the fastest of some rounds in which the readers take turns.
 
     Seconds of the processor, all threads together, and not of the clock: that is what a machine of which every core
@@ -57,7 +60,7 @@ def decoding_speed(repeats: int = 5, lengths: tuple[int, ...] = (30, 100, 300)) 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for number, kind in enumerate(KINDS):
-            for n_frames in lengths:
+            for n_frames in LENGTHS:
                 path = Path(folder) / f"{number}_{n_frames}{kind.suffix}"
                 try:
                     write_video(path, kind, n_frames)
@@ -88,7 +91,8 @@ def write_video(path: Path, kind: Kind, n_frames: int) -> None:
 def _rates(path: Path, repeats: int) -> dict[str, float]:
     readers: dict[str, Callable[[Path], object]] = {"read_clip": read_clip, "PyAV": _plain_pyav}
     if decord is not None:
-        readers["decord"] = _plain_decord
+        decord.logging.set_level(decord.logging.QUIET)
+        readers["decord"] = plain_decord
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(repeats):
         for name, read in readers.items():
@@ -113,23 +117,19 @@ def _plain_pyav(path: Path) -> np.ndarray:
     return np.stack(found)
 
 
-def _plain_decord(path: Path) -> np.ndarray:
-    decord.logging.set_level(decord.logging.QUIET)
+def plain_decord(path: Path, T: int = T) -> np.ndarray:
+    """T frames by number, as public code takes them."""
     reader = decord.VideoReader(str(path), num_threads=1)
     return reader.get_batch(sample_frames(len(reader), T).tolist()).asnumpy()
 
 
 def decoding_table(rows: list[dict]) -> str:
     """The rows as Markdown: frames a CPU second, and how much of the faster right reader's rate is reached."""
-    lines = [
-        "| kind | frames | read_clip | plain PyAV | plain decord | of the faster right one |",
-        "|---|---|---|---|---|---|",
-    ]
+    cells = []
     for row in rows:
-        rates = row["rates"]
-        by_decord = f"{rates['decord']:,.0f}" if "decord" in rates else "-"
-        if not row["decord_is_right"]:
-            by_decord += ", not trusted" if "decord" in rates else ""
-        cells = [row["kind"], str(row["frames"]), f"{rates['read_clip']:,.0f}", f"{rates['PyAV']:,.0f}", by_decord]
-        lines.append("| " + " | ".join([*cells, f"{row['ratio']:.2f}"]) + " |")
-    return "\n".join(lines)
+        rates = {name: f"{rate:,.0f}" for name, rate in row["rates"].items()}
+        doubt = "" if row["decord_is_right"] or "decord" not in rates else ", not trusted"
+        by_decord = rates.get("decord", "-") + doubt
+        cells.append([row["kind"], row["frames"], rates["read_clip"], rates["PyAV"], by_decord, f"{row['ratio']:.2f}"])
+    names = ["kind", "frames", "read_clip", "plain PyAV", "plain decord", "of the faster right one"]
+    return markdown_table(pd.DataFrame(cells, columns=names))

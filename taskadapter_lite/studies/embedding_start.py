@@ -6,7 +6,7 @@ several times as long as those before the last two of 8, and then every clip loo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +19,7 @@ from taskadapter_lite.data.datasets import SpriteClips
 from taskadapter_lite.episodes import EpisodeSampler
 from taskadapter_lite.metrics import otam_scores
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult, saved_results
+from taskadapter_lite.results import RunResult
 from taskadapter_lite.studies.ladder import AIM, file_name
 from taskadapter_lite.studies.sim_to_real import RATE, TEMPERATURES, TRAINING_SPEC, T
 from taskadapter_lite.training.loop import TrainConfig, train
@@ -30,7 +30,7 @@ N_STEPS, CLIPS_PER_CLASS = 100, 4
 LOOKED_AT = 10  # clips, each of another class
 
 
-def run_embedding_start(seeds: Sequence[int], out: Path, device: str = "cpu", progress: bool = True) -> None:
+def run_embedding_start(seeds: Sequence[int], out: Path, device: str = "cpu") -> None:
     """Measure each start and train from it on plain sprites; what `out` holds already is not done again."""
     clips = SpriteClips("train", CLIPS_PER_CLASS, T, size=SIZE)
     for seed in seeds:
@@ -55,7 +55,7 @@ def run_embedding_start(seeds: Sequence[int], out: Path, device: str = "cpu", pr
                 seed=seed,
             )
             episodes = EpisodeSampler(clips.labels, TRAINING_SPEC, N_STEPS, seed, clips.class_names)
-            result = train(model, clips, episodes, config, cache=out / "tokens", progress=progress, name=name)
+            result = train(model, clips, episodes, config, cache=out / "tokens", name=name)
             result.metadata |= {"blocks": blocks, "spread": std, **start}
             result.save(file)
 
@@ -86,11 +86,6 @@ def look_at_start(model: TaskAdapterViT, clips: SpriteClips) -> dict[str, float]
         found[f"spread_of_scores{suffix}"] = otam_scores(support[:, None], query).std(-1).mean().item()
     model.temporal.copy_(drawn)
     return found
-
-
-def load_embedding_start(out: Path) -> Iterator[RunResult]:
-    """All results of a folder."""
-    return saved_results(out)
 
 
 def embedding_start_table(results: Sequence[RunResult]) -> pd.DataFrame:

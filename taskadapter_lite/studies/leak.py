@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ QUERY_MIXES = ("balanced", "alone", "one class", "skewed")
 ALPHA = 2.0  # concentration of "skewed"
 
 
-def with_query_mix(episodes: Sequence[Episode], labels: Sequence[int], mix: str, seed: int = 0) -> list[Episode]:
+def with_query_mix(episodes: Sequence[Episode], labels: Sequence[int], mix: str) -> list[Episode]:
     """Keep the support of every episode and change which queries are tested together.
 
     Args:
@@ -30,7 +32,6 @@ def with_query_mix(episodes: Sequence[Episode], labels: Sequence[int], mix: str,
             `"one class"`: a query and n_way - 1 more clips of its class (episode i takes class i mod n_way);
             `"skewed"`: n_way queries, class shares from a symmetric Dirichlet distribution with alpha = 2 (Veilleux et
             al., "Realistic evaluation of transductive few-shot learning", NeurIPS 2021).
-        seed: of what is drawn; 0 or above.
 
     Raises:
         ValueError: an unknown mix, episodes that are not balanced, or a class with too few clips.
@@ -43,18 +44,20 @@ def with_query_mix(episodes: Sequence[Episode], labels: Sequence[int], mix: str,
         return list(episodes)
     if mix == "alone":
         return [
-            _with_queries(e, e.query[i : i + 1], e.query_labels[i : i + 1]) for e in episodes for i in e.query_labels
+            replace(e, query=e.query[i : i + 1], query_labels=e.query_labels[i : i + 1])
+            for e in episodes
+            for i in range(len(e.query))
         ]
     class_of, changed = np.asarray(labels), []
     for number, episode in enumerate(episodes):
-        rng, n_way = np.random.default_rng((seed, number)), len(episode.classes)
+        rng, n_way = np.random.default_rng((0, number)), len(episode.classes)
         if mix == "one class":
             counts = np.bincount([number % n_way], minlength=n_way) * n_way
         else:
             counts = rng.multinomial(n_way, rng.dirichlet([ALPHA] * n_way))
         chosen = [_draw(episode, c, n, class_of, rng) for c, n in enumerate(counts)]
         query_labels = torch.from_numpy(np.repeat(np.arange(n_way), counts))
-        changed.append(_with_queries(episode, torch.cat(chosen), query_labels))
+        changed.append(replace(episode, query=torch.cat(chosen), query_labels=query_labels))
     return changed
 
 
@@ -66,12 +69,8 @@ def _draw(episode: Episode, c: int, n: int, labels: np.ndarray, rng: np.random.G
     return torch.cat([episode.query[c : c + 1], torch.from_numpy(rng.permutation(others))])[:n]
 
 
-def _with_queries(episode: Episode, query: Tensor, query_labels: Tensor) -> Episode:
-    return Episode(episode.support, query, episode.support_labels, query_labels, episode.classes)
-
-
 def measure_leak(
-    model: TaskAdapterViT, cache: PrefixCache, episodes: Sequence[Episode], progress: bool = True, **about
+    model: TaskAdapterViT, cache: PrefixCache, episodes: Sequence[Episode], **about: Any
 ) -> dict[str, RunResult]:
     """Evaluate a model, in its own scope, with its queries in each mix.
 
@@ -89,5 +88,5 @@ def measure_leak(
     for mix in QUERY_MIXES:
         changed = with_query_mix(episodes, cache.clips.labels, mix)
         name = f"{model.scope}, {mix}"
-        results[mix] = evaluate(model, cache, changed, pairs=partners(), progress=progress, name=name, **about)
+        results[mix] = evaluate(model, cache, changed, pairs=partners(), name=name, **about)
     return results

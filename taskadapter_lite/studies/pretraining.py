@@ -13,13 +13,7 @@ from einops import rearrange
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from taskadapter_lite.backbone import (
-    BUNDLED,
-    Normalise,
-    load_backbone,
-    something_sprites_vit,
-    without_slow_attention,
-)
+from taskadapter_lite.backbone import BUNDLED, Normalise, load_backbone, something_sprites_vit, without_slow_attention
 from taskadapter_lite.bars import progress_bar
 from taskadapter_lite.sprites.render import SHAPES, TEXTURES, render_images
 
@@ -142,8 +136,7 @@ def batches(config: PretrainConfig, device: str) -> Iterator[tuple[Tensor, dict[
     """Endless shuffled training batches."""
     generator = torch.Generator().manual_seed(config.seed)
     for round_ in range(HELD_OUT):
-        n_rendered = 2 * config.batch_size
-        rendered = render_images(n_rendered, config.seed + round_, config.image_size, device)
+        rendered = render_images(2 * config.batch_size, config.seed + round_, config.image_size, device)
         images, labels = quarter_turns(*rendered)
         for rows in torch.randperm(len(images), generator=generator).to(device).split(config.batch_size):
             yield images[rows], {key: value[rows] for key, value in labels.items()}
@@ -274,20 +267,19 @@ def linear_probes(
     mean, std = tokens[0].mean(0), tokens[0].std(0) + 1e-6
     train, test = ((t - mean) / std for t in tokens)
     (_, known), (_, truth) = sets
-    right, errors = {}, {}  # a value a test image: 1 or 0, and how far off
+    values = {}  # one a test image: 1 where right, else 0; or how far off
     for name in ("shape", "texture", "colour"):
-        right[name] = _hits(test, fit_classes(train, known[name][:, 0]), truth[name][:, 0])
-    right["count"] = _hits(test, fit_classes(train, known["count"] - 1), truth["count"] - 1)
+        values[name] = _hits(test, fit_classes(train, known[name][:, 0]), truth[name][:, 0])
+    values["count"] = _hits(test, fit_classes(train, known["count"] - 1), truth["count"] - 1)
     place = [torch.stack([labels["x"], labels["y"]], -1)[:, 0] for labels in (known, truth)]
-    errors["position_error"] = (_predict(train, place[0], test) - place[1]).norm(dim=-1) / 2
+    values["position_error"] = (_predict(train, place[0], test) - place[1]).norm(dim=-1) / 2
     log_size = [labels["size"][:, :1].log() for labels in (known, truth)]
-    errors["size_error"] = (_predict(train, log_size[0], test) - log_size[1])[:, 0].abs().expm1()
+    values["size_error"] = (_predict(train, log_size[0], test) - log_size[1])[:, 0].abs().expm1()
     turn = [labels["angle"][:, 0] for labels in (known, truth)]
     guess = _predict(train, torch.stack([turn[0].cos(), turn[0].sin()], -1), test)
     off = torch.remainder(torch.atan2(guess[:, 1], guess[:, 0]) - turn[1] + math.pi, 2 * math.pi) - math.pi
-    errors["angle_error"] = off.abs().rad2deg()
+    values["angle_error"] = off.abs().rad2deg()
     alone = truth["count"] == 1
-    values = right | errors
     scores = {name: round(value.mean().item(), 4) for name, value in values.items()}
     return scores | {"one_thing": {name: round(value[alone].mean().item(), 4) for name, value in values.items()}}
 

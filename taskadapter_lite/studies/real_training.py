@@ -148,7 +148,6 @@ def run_real_training(
     out: Path,
     only: Sequence[str] = (),
     sprites: Path | None = None,
-    progress: bool = True,
 ) -> None:
     """Train and test each rung on each real set; what `out` holds already is not done again.
 
@@ -159,7 +158,6 @@ def run_real_training(
         out: folder of results and tokens.
         only: words that the names of the rungs hold; none means all.
         sprites: folder of `sim_to_real` whose adapters some rungs start from.
-        progress: show progress bars.
     """
     for seed in seeds:
         for name in REAL:
@@ -167,7 +165,7 @@ def run_real_training(
             for rung in RUNGS:
                 varies = rung.trainable is not None or rung.from_sprites
                 if (varies or seed == seeds[0]) and (not only or any(word in rung.name for word in only)):
-                    _run_rung(rung, budget, seed, name, parts, out, sprites, progress)
+                    _run_rung(rung, budget, seed, name, parts, out, sprites)
 
 
 def _run_rung(
@@ -178,7 +176,6 @@ def _run_rung(
     parts: dict[str, FileClips],
     out: Path,
     sprites: Path | None,
-    progress: bool,
 ) -> None:
     files = {part: out / f"{file_name(f'{rung.name} {name} {part} seed {seed}')}.json" for part in PARTS}
     if all(file.exists() for file in files.values()):
@@ -186,24 +183,20 @@ def _run_rung(
     model = build(rung, budget, seed, sprites)
     train_rung(model, rung, budget, seed, parts[PARTS[0]], out)
     for part, file in files.items():
-        result = evaluate_part(model, parts[part], rung, budget, out, progress)
+        result = evaluate_part(model, parts[part], rung, budget, out)
         result.seeds |= {"training": seed}
         result.metadata |= {"set": name, "part": part, "learning_rate": rung.rate if rung.trainable else None}
         result.metadata |= {"training_steps": budget.n_steps if rung.trainable else 0}
         result.save(file)
 
 
-def evaluate_part(
-    model: TaskAdapterViT, clips: FileClips, rung: RealRung, budget: RealBudget, out: Path, progress: bool
-) -> RunResult:
+def evaluate_part(model: TaskAdapterViT, clips: FileClips, rung: RealRung, budget: RealBudget, out: Path) -> RunResult:
     """One evaluation, always on the same episodes of a part."""
     kept = None
     if rung.trainable != "all":  # else the frozen blocks are not those of other rungs, and not worth keeping
         kept = PrefixCache.in_folder(out / "tokens", model, clips, dtype=torch.bfloat16, precision="bf16")
     episodes = EpisodeSampler(clips.labels, TEST_SPEC, budget.n_test, EPISODE_SEED, clips.class_names, clips.groups)
-    return evaluate(
-        model, clips, episodes, METRIC, cache=kept, keep_queries=True, batch_size=2, progress=progress, name=rung.name
-    )
+    return evaluate(model, clips, episodes, METRIC, cache=kept, keep_queries=True, batch_size=2, name=rung.name)
 
 
 def load_real_training(out: Path) -> Iterator[RunResult]:

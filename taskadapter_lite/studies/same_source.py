@@ -6,7 +6,7 @@ needed here: each video of a set is cut into pieces, one after the other. Pieces
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +22,7 @@ from taskadapter_lite.data.labelled import FileClips, LabelledClips
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.results import RunResult, accuracy_interval, clip_interval, saved_results
+from taskadapter_lite.results import RunResult, accuracy_interval, clip_interval
 from taskadapter_lite.studies.ladder import file_name
 
 T, SIZE, N_PIECES = 8, 112, 4
@@ -36,26 +36,24 @@ class PiecesOfVideos(LabelledClips):
     """Each clip cut into consecutive pieces of equal length, which are clips of one group.
 
     Args:
-        clips: read with `n_pieces` times as many frames as a piece gets.
-        n_pieces: pieces a clip.
+        clips: read with `N_PIECES` times as many frames as a piece gets.
     """
 
-    def __init__(self, clips: FileClips, n_pieces: int = N_PIECES) -> None:
-        if clips.T % n_pieces:
-            raise ValueError(f"clips of {clips.T} frames can't be cut into {n_pieces} pieces of equal length")
-        paths = [f"{path} piece {p}" for path in clips.paths for p in range(n_pieces)]
-        labels = [label for label in clips.labels for _ in range(n_pieces)]
-        groups = [path for path in clips.paths for _ in range(n_pieces)]
-        super().__init__(paths, labels, clips.class_names, clips.T // n_pieces, clips.seed, groups)
-        self.n_pieces = n_pieces
+    def __init__(self, clips: FileClips) -> None:
+        if clips.T % N_PIECES:
+            raise ValueError(f"clips of {clips.T} frames can't be cut into {N_PIECES} pieces of equal length")
+        paths = [f"{path} piece {p}" for path in clips.paths for p in range(N_PIECES)]
+        labels = [label for label in clips.labels for _ in range(N_PIECES)]
+        groups = [path for path in clips.paths for _ in range(N_PIECES)]
+        super().__init__(paths, labels, clips.class_names, clips.T // N_PIECES, clips.seed, groups)
         self._whole = lru_cache(2)(clips.read)  # the pieces of a video are read one after the other
 
     def read(self, i: int, view: int | None = None) -> Tensor:
-        video, piece = divmod(i, self.n_pieces)
+        video, piece = divmod(i, N_PIECES)
         return self._whole(video, view)[piece * self.T : (piece + 1) * self.T]
 
 
-def run_same_source(videos: FileClips, backbone: str, out: Path, device: str = "cpu", progress: bool = True) -> None:
+def run_same_source(videos: FileClips, backbone: str, out: Path, device: str = "cpu") -> None:
     """Test the frozen backbone with and without pieces of one video on both sides; what `out` holds is not done again.
 
     Args:
@@ -63,7 +61,6 @@ def run_same_source(videos: FileClips, backbone: str, out: Path, device: str = "
         backbone: a name that `load_backbone` knows.
         out: folder of results.
         device: where.
-        progress: show progress bars.
     """
     pieces, cache = PiecesOfVideos(videos), None
     for shots in SHOTS:
@@ -75,11 +72,10 @@ def run_same_source(videos: FileClips, backbone: str, out: Path, device: str = "
                 cache = cache or _tokens(backbone, pieces, device)
                 spec = EpisodeSpec(5, shots, N_QUERY)
                 episodes = EpisodeSampler(pieces.labels, spec, N_EPISODES, EPISODE_SEED, pieces.class_names, groups)
-                result = evaluate(
-                    cache.model, cache, episodes, metric, keep_queries=True, progress=progress, name=f"frozen, {metric}"
-                )
+                name = f"frozen, {metric}"
+                result = evaluate(cache.model, cache, episodes, metric, keep_queries=True, name=name)
                 pairs = zip(result.queries["clip"], result.queries["support"], strict=True)
-                same = [_same_source(pieces, query, support) for query, support in pairs]
+                same = [int(any(s // N_PIECES == q // N_PIECES for s in support)) for q, support in pairs]
                 result.metadata |= {"rule": rule, "shots": shots, "pieces": N_PIECES, "same_source": same}
                 result.save(file)
 
@@ -89,20 +85,9 @@ def _tokens(backbone: str, clips: LabelledClips, device: str) -> PrefixCache:
     return PrefixCache(model, clips, dtype=torch.bfloat16, precision="bf16")
 
 
-def _same_source(clips: LabelledClips, query: int, support: Sequence[int]) -> int:
-    """1 where a support clip of the query's class was cut from the query's video."""
-    assert clips.groups is not None
-    return int(any(clips.groups[s] == clips.groups[query] for s in support))
-
-
 def open_videos(root: Path) -> ClipFolder:
     """The sign videos with the frames of all pieces."""
     return ClipFolder(root / "signs", T=T * N_PIECES, size=SIZE, resize=SIZE)
-
-
-def load_same_source(out: Path) -> Iterator[RunResult]:
-    """All results of a folder."""
-    return saved_results(out)
 
 
 def same_source_table(results: Sequence[RunResult]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import median, median_high
 from typing import Any
 
 import torch
@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from taskadapter_lite.backbone import load_backbone, plain_blocks
 from taskadapter_lite.cache import PrefixCache
-from taskadapter_lite.data.clips import sample_frames
 from taskadapter_lite.data.datasets import ClipFolder
 from taskadapter_lite.data.decoding import decord
 from taskadapter_lite.metrics import cosine_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.sprites import ACTIONS, render_clips, slug, write_mp4
+from taskadapter_lite.studies.decoding_speed import plain_decord
 from taskadapter_lite.training.estimate import seconds
 
 LINE = "{:<28} {:>9} {:>16} {:>13} {:>16} {:>12}"  # of the table
@@ -289,8 +289,8 @@ def evaluation_seconds(row: dict, workload: dict, episodes: int = 1000, clips: i
     return episodes * median(row["seconds"]["evaluate"]) + met * row["fill"]
 
 
-def decoding_rates(clips: ClipFolder, repeats: int = 3) -> dict[str, float]:
-    """Frames a second of reading the clips' T frames, the median of some rounds.
+def decoding_rates(clips: ClipFolder) -> dict[str, float]:
+    """Frames a second of reading the clips' T frames, the median of three rounds.
 
     Keys: `"decord"`: opening each file and taking the frames, as public code does for every episode (missing where
     decord is not installed); `"read_clip"`: ours, which checks the file and resizes as well. Where tokens are kept,
@@ -298,14 +298,9 @@ def decoding_rates(clips: ClipFolder, repeats: int = 3) -> dict[str, float]:
     """
     readers: dict[str, Callable[[], object]] = {"read_clip": lambda: [clips[i] for i in range(len(clips))]}
     if decord is not None:
-        readers["decord"] = lambda: [_plain_decord(clips.root / path, clips.T) for path in clips.paths]
-    rounds = [{name: seconds(read, "cpu") for name, read in readers.items()} for _ in range(repeats)]
+        readers["decord"] = lambda: [plain_decord(clips.root / path, clips.T) for path in clips.paths]
+    rounds = [{name: seconds(read, "cpu") for name, read in readers.items()} for _ in range(3)]
     return {name: median(len(clips) * clips.T / spent[name] for spent in rounds) for name in sorted(readers)}
-
-
-def _plain_decord(path: Path, T: int) -> Tensor:
-    reader = decord.VideoReader(str(path), num_threads=1)
-    return torch.from_numpy(reader.get_batch(sample_frames(len(reader), T).tolist()).asnumpy())
 
 
 def _ratios(first: list[float], other: list[float]) -> dict[str, float]:
@@ -332,8 +327,8 @@ def table(found: dict) -> str:
     for row in rows:
         cells = []
         for what in ("train", "evaluate"):
-            ratio, spent = row["ratios"][what], sorted(row["seconds"][what])
-            cells += [f"{spent[len(spent) // 2]:.3f}"]
+            ratio = row["ratios"][what]
+            cells += [f"{median_high(row['seconds'][what]):.3f}"]
             cells += [f"{ratio['median']:.1f} ({ratio['least']:.1f}-{ratio['largest']:.1f})"]
         lines.append(LINE.format(row["name"], *cells, f"{row['memory'] / 1e6:.1f}"))
     lines.append("evaluating 1,000 episodes of 2,400 test clips, from the above (s):")

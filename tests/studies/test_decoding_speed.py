@@ -25,7 +25,7 @@ def test_the_readers_that_are_called_right_give_the_frames_of_read_clip(tmp_path
     ours = read_clip(path, decoding_speed.T)
     readers = [decoding_speed._plain_pyav]
     if kind.decord_is_right and decoding_speed.decord is not None:
-        readers.append(decoding_speed._plain_decord)
+        readers.append(decoding_speed.plain_decord)
     for read in readers:
         found = torch.from_numpy(read(path)).permute(0, 3, 1, 2)
         assert (found.float() - ours.float()).abs().mean() < 2  # converters differ in the last bits

@@ -5,10 +5,10 @@ import torch
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.data.datasets import SpriteClips
 from taskadapter_lite.model import TaskAdapterViT
+from taskadapter_lite.results import saved_results
 from taskadapter_lite.studies import embedding_start
 from taskadapter_lite.studies.embedding_start import (
     embedding_start_table,
-    load_embedding_start,
     look_at_start,
     run_embedding_start,
 )
@@ -41,10 +41,10 @@ def test_each_start_is_measured_trained_from_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(embedding_start, "SIZE", 16)
     monkeypatch.setattr(embedding_start, "N_STEPS", 2)
     monkeypatch.setattr(embedding_start, "STARTS", ((2, 0.5), (3, 0.1)))
-    run_embedding_start([0], tmp_path, progress=False)
-    table = embedding_start_table(list(load_embedding_start(tmp_path)))
+    run_embedding_start([0], tmp_path)
+    table = embedding_start_table(list(saved_results(tmp_path)))
     assert sorted(table.blocks) == [2, 3]
     assert table.accuracy.between(0, 100).all()
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json")}
-    run_embedding_start([0], tmp_path, progress=False)
+    run_embedding_start([0], tmp_path)
     assert before == {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json")}

@@ -44,10 +44,10 @@ def test_one_class_takes_the_classes_in_turn_and_holds_the_balanced_query():
         assert EPISODES[number].query[number % 5] in episode.query
 
 
-def test_skewed_draws_differ_by_seed_and_repeat():
-    first, again, other = (with_query_mix(EPISODES, CLIPS.labels, "skewed", seed) for seed in (0, 0, 1))
+def test_skewed_draws_repeat_and_differ_from_episode_to_episode():
+    first, again = (with_query_mix(EPISODES, CLIPS.labels, "skewed") for _ in range(2))
     assert [e.query.tolist() for e in first] == [e.query.tolist() for e in again]
-    assert [e.query.tolist() for e in first] != [e.query.tolist() for e in other]
+    assert len({tuple(e.query_labels.tolist()) for e in first}) > 1
 
 
 def test_what_can_go_wrong_is_said():
@@ -80,7 +80,7 @@ def test_company_matters_unless_the_scope_is_inductive(scope, same):
 
 def test_inductive_accuracies_alone_are_the_balanced_ones():
     model = random_model("inductive")
-    found = measure_leak(model, PrefixCache(model, CLIPS), EPISODES, progress=False, seeds={"training": 3})
+    found = measure_leak(model, PrefixCache(model, CLIPS), EPISODES, seeds={"training": 3})
     assert [found[mix].name for mix in QUERY_MIXES] == [f"inductive, {mix}" for mix in QUERY_MIXES]
     assert sum(found["alone"].accuracies) / 20 == pytest.approx(sum(found["balanced"].accuracies) / 4)
     assert found["skewed"].seeds["training"] == 3

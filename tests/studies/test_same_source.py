@@ -7,12 +7,12 @@ from PIL import Image
 
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.data.datasets import ClipFolder
+from taskadapter_lite.results import saved_results
 from taskadapter_lite.studies import same_source
 from taskadapter_lite.studies.same_source import (
     ALLOWED,
     NEVER,
     PiecesOfVideos,
-    load_same_source,
     run_same_source,
     same_source_table,
 )
@@ -34,14 +34,14 @@ def videos(tmp_path) -> ClipFolder:
 
 
 def test_pieces_are_consecutive_parts_of_a_video_and_one_group(videos):
-    pieces = PiecesOfVideos(videos, 4)
+    pieces = PiecesOfVideos(videos)
     assert (len(pieces), pieces.T) == (80, 2)
     assert torch.equal(torch.cat([pieces.read(i) for i in range(4, 8)]), videos.read(1))
     assert len(set(pieces.groups)) == 20
     assert len(set(pieces.groups[4:8])) == 1
     assert len(set(pieces.paths)) == 80
-    with pytest.raises(ValueError, match="8 frames can't be cut into 3 pieces"):
-        PiecesOfVideos(videos, 3)
+    with pytest.raises(ValueError, match="6 frames can't be cut into 4 pieces"):
+        PiecesOfVideos(ClipFolder(videos.root, T=6, size=16))
 
 
 def test_the_same_source_inflates_what_is_known_by_its_source(videos, tmp_path, monkeypatch):
@@ -55,8 +55,8 @@ def test_the_same_source_inflates_what_is_known_by_its_source(videos, tmp_path, 
     monkeypatch.setattr(same_source, "T", 2)
     monkeypatch.setattr(same_source, "SHOTS", (1,))
     monkeypatch.setattr(same_source, "N_EPISODES", 60)
-    run_same_source(videos, "any", tmp_path / "out", progress=False)
-    table = same_source_table(list(load_same_source(tmp_path / "out")))
+    run_same_source(videos, "any", tmp_path / "out")
+    table = same_source_table(list(saved_results(tmp_path / "out")))
     assert list(table.rule) == [NEVER, ALLOWED] * 2
     never, allowed = (table[table.rule == rule].iloc[0] for rule in (NEVER, ALLOWED))
     assert never.share == 0
@@ -64,5 +64,5 @@ def test_the_same_source_inflates_what_is_known_by_its_source(videos, tmp_path, 
     assert 10 < allowed.share < 35  # 3 of 15 other pieces
     assert allowed.with_source > 45 > 30 > allowed.without_source
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}
-    run_same_source(videos, "any", tmp_path / "out", progress=False)
+    run_same_source(videos, "any", tmp_path / "out")
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}

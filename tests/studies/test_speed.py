@@ -136,7 +136,7 @@ def test_reading_is_measured_in_frames_a_second(folder, monkeypatch):
     """With a clock that moves 1 s from call to call, T frames of 4 clips are read in a second."""
     ticks = iter(range(100))
     monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
-    rates = decoding_rates(ClipFolder(folder, T=6, size=64), repeats=2)
+    rates = decoding_rates(ClipFolder(folder, T=6, size=64))
     assert rates == {name: 24.0 for name in (["decord"] if benchmark.decord else []) + ["read_clip"]}
 
 

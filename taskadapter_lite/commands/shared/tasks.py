@@ -11,7 +11,7 @@ import pandas as pd
 
 from taskadapter_lite.commands.shared.fields import given_fields
 from taskadapter_lite.data import verify_bundled
-from taskadapter_lite.results import RunResult
+from taskadapter_lite.results import RunResult, saved_results
 from taskadapter_lite.studies import (
     attribute_results,
     embedding_start,
@@ -107,6 +107,6 @@ TASKS = {
         ("set", "part"),
         "{}, {}",
     ),
-    "same-source": Tasks(run_cut_videos, same_source.load_same_source, same_source.same_source_table),
-    "embedding-start": Tasks(run_starts, embedding_start.load_embedding_start, embedding_start.embedding_start_table),
+    "same-source": Tasks(run_cut_videos, saved_results, same_source.same_source_table),
+    "embedding-start": Tasks(run_starts, saved_results, embedding_start.embedding_start_table),
 }
