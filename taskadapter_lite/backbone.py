@@ -82,8 +82,7 @@ def load_backbone(
         backbone = something_sprites_vit(**options)
         file = file or data_dir() / "something_sprites_vit.safetensors"
     else:
-        if pretrained and file is None:
-            file = find_weights(model_name) if "depth" in options else _own_file(model_name)
+        file = file or (find_weights(model_name) if pretrained else None)
         backbone = _from_timm(model_name, pretrained and file is None, options)
     check_plain(backbone)
     if "img_size" in options:
@@ -93,8 +92,8 @@ def load_backbone(
     if pretrained and file is not None:
         _load_weights(backbone, file, model_name, "depth" in options)
     _warn_without_quickgelu(backbone)
-    file = find_weights(model_name) if pretrained and file is None else file
-    vars(backbone)["weights_file"] = None if file is None or not pretrained else {"file": file.name, **checksum(file)}
+    file = (file or find_weights(model_name)) if pretrained else None
+    vars(backbone)["weights_file"] = None if file is None else {"file": file.name, **checksum(file)}
     arguments = dict(name=str(name), pretrained=pretrained, architecture=architecture, **timm_kwargs)
     vars(backbone)["load_arguments"] = arguments
     return backbone.requires_grad_(False).eval()
@@ -172,12 +171,11 @@ def find_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
     return None
 
 
-def without_slow_attention(backbone: VisionTransformer) -> VisionTransformer:
+def without_slow_attention(backbone: VisionTransformer) -> None:
     """Prepare a backbone on a CPU for bfloat16: torch's fused attention is slow there, the plain formula is not."""
     if next(backbone.parameters()).device.type == "cpu":
         for attention in _attentions(backbone):
             attention.fused_attn = False
-    return backbone
 
 
 @contextmanager
@@ -257,22 +255,19 @@ def _from_timm(name: str, pretrained: bool, options: dict[str, Any]) -> VisionTr
     if ":" not in name and not timm.is_model(name.partition(".")[0]):
         names = ", ".join(map(repr, (BUNDLED, *SHORT_NAMES)))
         raise ValueError(f"unknown backbone {name!r}: use one of {names}, or a name from timm.list_models('vit_*')")
-    whole = {key: value for key, value in options.items() if key != "depth"} if pretrained else options
+    if pretrained:
+        _ask_hub(name)
+    whole = {key: value for key, value in options.items() if not pretrained or key != "depth"}  # timm fills whole ones
     try:
-        source = _cached_file(name) if pretrained else {}
-        model = check_plain(timm.create_model(name, pretrained=pretrained, **source, **whole))
+        model = check_plain(timm.create_model(name, pretrained=pretrained, **whole))
     except (RuntimeError, TypeError) as error:  # TypeError: an option that other models do not have
         raise ValueError(f"timm can't build backbone {name!r}: {error}") from error
-    if whole is not options:
-        _cut(model, options.get("depth", len(model.blocks)))
+    n_blocks = len(model.blocks)
+    depth = options.get("depth", n_blocks)
+    if not 1 <= depth <= n_blocks:
+        raise ValueError(f"depth={depth}: this backbone has {n_blocks} blocks, of which 1 or more are kept")
+    model.blocks = model.blocks[:depth]
     return model
-
-
-def _cut(backbone: VisionTransformer, depth: int) -> None:
-    """Leave the first `depth` blocks alone."""
-    if not 1 <= depth <= len(backbone.blocks):
-        raise ValueError(f"depth={depth}: this backbone has {len(backbone.blocks)} blocks, of which 1 or more are kept")
-    backbone.blocks = backbone.blocks[:depth]
 
 
 def _check_patches(backbone: VisionTransformer) -> None:
@@ -283,20 +278,17 @@ def _check_patches(backbone: VisionTransformer) -> None:
         raise ValueError(f"img_size={size} can't be divided into patches of {patch} pixels: take a multiple")
 
 
-def _cached_file(name: str) -> dict[str, Any]:
-    """Say to timm where the hub's cache has the weights; nothing, if it is to get them from the hub itself.
+def _ask_hub(name: str) -> None:
+    """Ask the hub once for a timm model: timm itself would ask again and again for the better part of a minute.
 
     Raises:
-        FileNotFoundError: they are not in the cache, and the hub can't be reached. Without this question timm would
-            ask it again and again for the better part of a minute.
+        FileNotFoundError: it can't be reached.
     """
-    config = None if ":" in name else get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
-        return {}
-    if path := _in_hub_cache(name):
-        return {"pretrained_cfg_overlay": {"file": str(path)}}
+    repository = _hub_repository(name)
+    if repository is None:
+        return
     try:
-        HfApi().model_info(config.hf_hub_id, timeout=HUB_TIMEOUT)
+        HfApi().model_info(repository, timeout=HUB_TIMEOUT)
     except Exception as error:  # which one, depends on the version of the hub's client and its http library
         architecture = name.partition(".")[0]
         raise FileNotFoundError(
@@ -305,17 +297,21 @@ def _cached_file(name: str) -> dict[str, Any]:
             "environment variable TASKADAPTER_WEIGHTS, or pass the path of a .safetensors file and "
             f"architecture={architecture!r}"
         ) from error
-    return {}
 
 
 def _in_hub_cache(name: str) -> Path | None:
     """The weights of a timm model in the cache of the Hugging Face hub, if they are there."""
-    config = None if ":" in name or not timm.is_model(name.partition(".")[0]) else get_pretrained_cfg(name)
-    if config is not None and config.hf_hub_id:
+    if repository := _hub_repository(name):
         for file in HUB_FILES:
-            if isinstance(path := try_to_load_from_cache(config.hf_hub_id, file), str):
+            if isinstance(path := try_to_load_from_cache(repository, file), str):
                 return Path(path)
     return None
+
+
+def _hub_repository(name: str) -> str | None:
+    """Where the hub holds the weights of a timm model."""
+    config = get_pretrained_cfg(name) if timm.is_model_pretrained(name) else None
+    return config.hf_hub_id if config else None
 
 
 def _load_weights(backbone: VisionTransformer, file: Path, name: str, first_blocks: bool) -> None:
