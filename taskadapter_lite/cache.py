@@ -20,11 +20,13 @@ from taskadapter_lite.files import write_json
 from taskadapter_lite.model import TaskAdapterViT
 
 CACHE_FORMAT = 2
+BATCH = 32  # clips in one pass
 
 
 class PrefixCache:
     """Frozen tokens of each clip, or of each (clip, view), computed when first asked for, in batches.
 
+    In memory they lie on the model's device if they take less than half of what is free there, else on the CPU.
     In float32 tokens come back exactly as computed. bfloat16 halves the memory and keeps 8 significant bits: a relative
     error of at most 2^-8 (0.4%) in each token value.
 
@@ -34,9 +36,6 @@ class PrefixCache:
         views: number of random views of each clip that may be asked for; None for the middle frames alone.
         dtype: torch.float32 or torch.bfloat16.
         path: keep tokens in this memory-mapped file instead of memory, across runs; `path` + ".json" describes it.
-        device: where tokens are kept in memory; None is the model's device if they take less than half of its free
-            memory, else the CPU. `tokens` returns them on the model's device.
-        batch_size: clips in one pass.
         workers: threads that read clips, one batch ahead of the frozen blocks; 0 reads them in turn.
         precision: in which the frozen blocks compute, "fp32", or "bf16" where the processor is faster with it.
 
@@ -51,8 +50,6 @@ class PrefixCache:
         views: int | None = None,
         dtype: torch.dtype = torch.float32,
         path: str | Path | None = None,
-        device: str | torch.device | None = None,
-        batch_size: int = 32,
         workers: int = 0,
         precision: str = "fp32",
     ) -> None:
@@ -62,14 +59,14 @@ class PrefixCache:
             raise ValueError(f"precision is {precision!r}, but must be 'fp32' or 'bf16'")
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"dtype is {dtype}; tokens are kept as torch.float32 or torch.bfloat16")
-        self.model, self.clips, self.views, self.batch_size = model, clips, views or 0, batch_size
+        self.model, self.clips, self.views = model, clips, views or 0
         self.workers, self.precision = workers, precision
         self._model_key, self._content_key = prefix_key(model), content_key(clips)
         first = self._compute(self._read(torch.tensor([0])))[0]
         n_rows = len(clips) * (1 + self.views)  # row = clip + len(clips) * slot: middle frames, then view 0, 1, ...
         if path is None:
             n_bytes = n_rows * first.numel() * dtype.itemsize
-            self._tokens = torch.empty(n_rows, *first.shape, dtype=dtype, device=device or self._roomy_device(n_bytes))
+            self._tokens = torch.empty(n_rows, *first.shape, dtype=dtype, device=self._roomy_device(n_bytes))
             self._known = torch.zeros(n_rows, dtype=torch.bool)
         else:
             self._open(Path(path), n_rows, first.shape, dtype)
@@ -136,7 +133,7 @@ class PrefixCache:
 
     def fill(self, progress: bool = True) -> PrefixCache:
         """Computes the middle frames of all clips now; returns the cache."""
-        missing = torch.nonzero(~self._known[: len(self.clips)]).flatten().split(self.batch_size)
+        missing = torch.nonzero(~self._known[: len(self.clips)]).flatten().split(BATCH)
         for rows in progress_bar(missing, desc="frozen tokens", unit="batch", disable=not progress):
             self._fill(rows)
         return self
@@ -149,7 +146,7 @@ class PrefixCache:
         slots = rows // len(self.clips)
         kinds = [rows[slots == 0], rows[slots > 0]]  # middle frames and random views are read in different ways
         missing = [kind[~self._known[kind]].unique() for kind in kinds]
-        parts = [part for rows in missing if len(rows) for part in rows.split(self.batch_size)]
+        parts = [part for rows in missing if len(rows) for part in rows.split(BATCH)]
         reader = ReadAhead(lambda number: self._read(parts[number]), self.workers > 0 and len(parts) > 1)
         for number, part in enumerate(parts):
             reader.expect(range(number, min(number + 2, len(parts))))
@@ -252,8 +249,8 @@ class FeatureCache:
     def features(self, indices: Tensor) -> Tensor:
         """(...) clip indices -> (..., T, D') features on the model's device."""
         missing = [i for i in indices.unique().tolist() if i not in self._known]
-        for start in range(0, len(missing), 32):  # clips in one pass
-            part = missing[start : start + 32]
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
             self._known |= zip(part, self._compute(part), strict=True)
         return torch.stack([self._known[i] for i in indices.flatten().tolist()]).unflatten(0, indices.shape)
 

@@ -40,7 +40,6 @@ def evaluate(
     batch_size: int = 16,
     workers: int = 0,
     precision: str = "fp32",
-    device: str | torch.device | None = None,
     keep_queries: bool = False,
     progress: bool = True,
     name: str = "evaluation",
@@ -70,7 +69,6 @@ def evaluate(
         batch_size: episodes in one pass.
         workers: threads that read clips; 0 reads them in turn.
         precision: "fp32", or "bf16" for the adapted blocks of a model with task attention; scores are in 32 bit always.
-        device: None leaves the model where it is.
         keep_queries: whether the result says of each query which clips it met and whether it was right, so that an
             interval over clips can be had (`clip_interval`).
         name, seeds, metadata: stored in the result.
@@ -92,7 +90,7 @@ def evaluate(
     names = None if text is None else text.for_classes(clips.class_names)
     tally = Tally(clips.class_names, pairs, names, fusion, temperature)
     check_scope(scope or model.scope)
-    device = torch.device(device or next(model.parameters()).device)
+    device = next(model.parameters()).device
     result = RunResult(
         name,
         metric=metric_name,
@@ -107,7 +105,7 @@ def evaluate(
     )
     if text is not None:
         result.config |= {"fusion": fusion, "temperature": temperature, "text": text.source}
-    with _evaluating(model, scope, device, result):
+    with _evaluating(model, scope, result):
         if isinstance(scorer, nn.Module):
             scorer.to(device).eval()
         features_of = _features(model, clips, cache, workers, precision)
@@ -189,7 +187,7 @@ class Tally:
 
 def depends_on_episode(model: TaskAdapterViT) -> bool:
     """True where clips attend to each other, so that a clip's features depend on the others of its episode."""
-    return model.config["depth"] > 0 and "task" in model.config["axes"]
+    return model.depth > 0 and "task" in model.axes
 
 
 def _scorer(
@@ -215,7 +213,7 @@ def _features(
     if not depends_on_episode(model):
         table = FeatureCache(model, clips, cache, workers=workers)
         return lambda episodes: table.features(torch.stack([e.clips for e in episodes]))
-    if model.config["temporal_embedding"] == "input":  # nothing can be kept: the trained part starts below the prefix
+    if model.temporal_place == "input":  # nothing can be kept: the trained part starts below the prefix
         device = next(model.parameters()).device
 
         def whole(episodes: list[Episode]) -> Tensor:
@@ -249,17 +247,13 @@ def _spec(episodes: Episodes) -> dict[str, int]:
 
 
 @contextmanager
-def _evaluating(model: TaskAdapterViT, scope: str | None, device: torch.device, result: RunResult) -> Iterator[None]:
-    """The model on `device`, in eval mode and in `scope`, as it was afterwards.
-
-    Time, memory and Ctrl-C go into the result. Where the run succeeds the model stays on `device`.
-    """
+def _evaluating(model: TaskAdapterViT, scope: str | None, result: RunResult) -> Iterator[None]:
+    """The model in eval mode and in `scope`, as it was afterwards; time, memory and Ctrl-C go into the result."""
     own_scope, was_training, start = model.scope, model.training, time.perf_counter()
-    own_device = next(model.parameters()).device
+    device = next(model.parameters()).device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        model.to(device)
         model.scope = scope or own_scope
         model.eval()
         result.scope = model.scope if depends_on_episode(model) else None
@@ -268,9 +262,6 @@ def _evaluating(model: TaskAdapterViT, scope: str | None, device: torch.device, 
             yield
     except KeyboardInterrupt:
         result.interrupted = True
-    except BaseException:
-        model.to(own_device)
-        raise
     finally:
         model.scope = own_scope
         model.train(was_training)

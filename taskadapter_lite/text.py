@@ -70,22 +70,18 @@ class TextFeatures:
             save_file({"features": self.features.float().contiguous()}, beside, metadata=about)
 
     @classmethod
-    def load(cls, path: str | Path, model: str | None = None, prompt: str | None = None) -> TextFeatures:
-        """Reads what `save` wrote; with `model` or `prompt` given, a file made with others is refused.
+    def load(cls, path: str | Path) -> TextFeatures:
+        """Reads what `save` wrote.
 
         Raises:
-            ValueError: if the file is not one of text features, or was made with another model or prompt.
+            ValueError: if the file is not one of text features.
         """
         try:
             with safe_open(path, "pt") as file:
                 about, features = file.metadata() or {}, file.get_tensor("features")
-            found = cls(tuple(json.loads(about["class_names"])), features, about["model"], about["prompt"])
+            return cls(tuple(json.loads(about["class_names"])), features, about["model"], about["prompt"])
         except (KeyError, SafetensorError) as error:
             raise ValueError(f"{path} holds no text features ({error})") from error
-        for what, wanted in (("model", model), ("prompt", prompt)):
-            if wanted is not None and getattr(found, what) != wanted:
-                raise ValueError(f"{path} was made with the {what} {getattr(found, what)!r}, not {wanted!r}")
-        return found
 
     @classmethod
     def from_open_clip(
@@ -98,7 +94,7 @@ class TextFeatures:
     ) -> TextFeatures:
         """Encodes class names with the text half of CLIP (needs the optional package `open-clip-torch`).
 
-        Underscores in names become spaces. `save` keeps what was encoded, and `load` refuses it for another encoder.
+        Underscores in names become spaces.
 
         Args:
             class_names: names of all classes that will be met.

@@ -28,16 +28,17 @@ def models(**options):
     return tiny_model(**options), tiny_model(**options).to(DEVICE)
 
 
-def test_tokens_kept_on_the_device_or_sent_to_it_from_pinned_memory_are_those_of_the_cpu():
+def test_tokens_kept_on_the_device_or_sent_to_it_from_pinned_memory_are_those_of_the_cpu(monkeypatch):
     host, device = models()
     clips = ColouredClips(clips_per_class=2)
     expected = PrefixCache(host, clips).tokens(range(12))
-    for place in (None, "cpu"):
-        cache = PrefixCache(device, clips, device=place)
+    for place in (DEVICE, "cpu"):
+        cache = PrefixCache(device, clips)
+        assert cache._tokens.device.type == place  # small ones stay on the device
         found = cache.tokens(range(12))
-        assert found.device.type == torch.device(DEVICE).type
+        assert found.device.type == DEVICE
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
-    assert PrefixCache(device, clips)._tokens.device.type == torch.device(DEVICE).type  # small ones stay there
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))  # then there is no room
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -46,8 +47,7 @@ def test_an_evaluation_gives_nearly_the_accuracies_of_the_cpu(precision):
     clips = ColouredClips()
     episodes = tiny_episodes(clips, 20)
     on_host, on_device = (
-        evaluate(model, clips, episodes, device=where, precision=precision, progress=False)
-        for model, where in ((host, "cpu"), (device, DEVICE))
+        evaluate(model, clips, episodes, precision=precision, progress=False) for model in (host, device)
     )
     assert sum(on_host.accuracies) == pytest.approx(sum(on_device.accuracies), abs=1)
     assert on_device.device.startswith(DEVICE)

@@ -307,9 +307,10 @@ def test_tokens_of_episodes_are_those_of_their_clips_support_first():
         assert torch.equal(found, cache.tokens(torch.cat([episode.support, episode.query])))
 
 
-def test_cached_tokens_are_the_computed_ones():
+def test_cached_tokens_are_the_computed_ones(monkeypatch):
     model, clips = make_model(), ToyClips()
-    cache = PrefixCache(model, clips, views=2, batch_size=4)
+    monkeypatch.setattr("taskadapter_lite.cache.BATCH", 4)
+    cache = PrefixCache(model, clips, views=2)
     wanted = [3, 0, 29, 3, 7, 11, 13]
     torch.testing.assert_close(cache.tokens(wanted), model.prefix(clips.read_batch(wanted)), rtol=1e-5, atol=1e-6)
     views = torch.tensor([0, 1, 1, 1, 0, 0, 1])
@@ -493,7 +494,7 @@ def test_an_evaluation_that_refuses_leaves_the_model_as_it_was():
             evaluate(
                 model,
                 ToyClips(),
-                **{"episodes": draw(), "scope": "joint", "device": "cpu", "progress": False, **options},
+                **{"episodes": draw(), "scope": "joint", "progress": False, **options},
             )
         assert (model.scope, model.training) == ("split", True)
         assert [p.requires_grad for p in model.parameters()] == before

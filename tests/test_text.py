@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from taskadapter_lite.text import PROMPT, TextFeatures, fuse_scores, semantic_scores
+from taskadapter_lite.text import TextFeatures, fuse_scores, semantic_scores
 
 NAMES = ("push", "pull", "tear_paper")
 
@@ -64,18 +64,13 @@ def test_features_come_in_the_order_asked_for(text):
 def test_a_file_comes_back_whole(text, tmp_path):
     path = tmp_path / "text.safetensors"
     text.save(path)
-    loaded = TextFeatures.load(path, model="toy encoder", prompt=PROMPT)
+    loaded = TextFeatures.load(path)
     assert torch.equal(loaded.features, text.features)
     assert (loaded.class_names, loaded.source) == (NAMES, text.source)
 
 
-def test_other_files_are_refused(text, tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = tmp_path / "text.safetensors"
-    text.save(path)
-    with pytest.raises(ValueError, match="made with the model 'toy encoder', not 'other'"):
-        TextFeatures.load(path, model="other")
-    with pytest.raises(ValueError, match="made with the prompt"):
-        TextFeatures.load(path, prompt="a video of {}")
     save_file({"weights": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="holds no text features"):
         TextFeatures.load(path)
@@ -105,7 +100,7 @@ def fake_open_clip(monkeypatch):
     return seen
 
 
-def test_open_clip_encodes_prompts(fake_open_clip, tmp_path):
+def test_open_clip_encodes_prompts(fake_open_clip):
     found = TextFeatures.from_open_clip(NAMES)
     assert fake_open_clip == [
         "a photo of action about push",
@@ -114,11 +109,8 @@ def test_open_clip_encodes_prompts(fake_open_clip, tmp_path):
     ]
     assert found.features[:, 0].tolist() == [len(s) for s in fake_open_clip]
     assert found.features.dtype == torch.float32
-    found.save(tmp_path / "text.safetensors")
     for change in ({"model": "ViT-L-14"}, {"pretrained": "laion2b"}, {"prompt": "{}"}):
-        other = TextFeatures.from_open_clip(NAMES, **change)
-        with pytest.raises(ValueError, match="made with the"):
-            TextFeatures.load(tmp_path / "text.safetensors", other.model, other.prompt)
+        assert TextFeatures.from_open_clip(NAMES, **change).source != found.source
 
 
 def test_without_open_clip_the_message_says_what_to_install(monkeypatch):

@@ -14,7 +14,6 @@ from taskadapter_lite.sprites.render import (
     render_clips,
     render_images,
     render_portraits,
-    render_thing,
 )
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "render_clips",
     "render_images",
     "render_portraits",
-    "render_thing",
     "slug",
     "write_mp4",
 ]

@@ -295,14 +295,3 @@ def _distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
         return torch.maximum(r - 0.95, -torch.maximum(x.abs() - 0.3, y + 0.05))
     assert shape == "wedge", shape
     return torch.maximum(0.95 * x.abs() + 0.32 * (-y) - 0.42, y - 0.95).maximum(-y - 0.95)
-
-
-def render_thing(shape: str, texture: str, hue: float) -> Tensor:
-    """One thing alone on grey, for legends and tests: uint8 (3, 64, 64)."""
-    size = 64
-    canvas = torch.full((1, 1, 3, size * size), 200, dtype=torch.uint8)
-    look = dict(shape=torch.tensor([[SHAPES.index(shape)]]), texture=torch.tensor([[TEXTURES.index(texture)]]))
-    values = dict(saturation=0.9, value=0.95, hue=hue, x=0.0, y=0.0, size=0.7, angle=0.0, opacity=1.0, flatness=1.0)
-    thing = Thing(**look, **{key: torch.tensor([[value]], dtype=torch.float64) for key, value in values.items()})
-    _paint(canvas, thing, size)
-    return canvas.view(3, size, size)

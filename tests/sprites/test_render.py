@@ -15,7 +15,7 @@ from taskadapter_lite.sprites.render import (
     partners,
     render_clips,
     render_images,
-    render_thing,
+    render_portraits,
 )
 
 REVERSED = [name for name, action in ACTIONS.items() if action.kind == "reversed"]
@@ -173,7 +173,10 @@ def test_a_thing_is_painted_where_its_track_says():
 
 
 def test_shapes_and_textures_differ_and_fill_their_size():
-    pictures = {(s, t): render_thing(s, t, 0.0).float() for s in SHAPES for t in TEXTURES}
+    every = torch.cartesian_prod(torch.arange(len(SHAPES)), torch.arange(len(TEXTURES)))
+    looks = {"hue": torch.zeros(len(every), dtype=torch.float64), "shape": every[:, 0], "texture": every[:, 1]}
+    drawn = render_portraits([5] * len(every), looks).float()  # one place, size and angle for all of them
+    pictures = {(SHAPES[s], TEXTURES[t]): picture for (s, t), picture in zip(every.tolist(), drawn, strict=True)}
     for shape in SHAPES:
         covered = ((pictures[shape, "plain"] - 200).abs().amax(0) > 30).float().mean()
         assert 0.08 < covered < 0.45, shape
