@@ -102,16 +102,15 @@ def resize_and_crop(
 ) -> torch.Tensor:
     """The second half of `read_clip`, for frames that are at hand: (T, 3, H, W) uint8 -> (T, 3, size, size) uint8."""
     if size is not None:
-        if (resize or size) < size:
-            raise ValueError(f"resize is the short side before the crop and can't be below size, but {resize} < {size}")
-        clip = _crop(_resize_short_side(clip, resize or size), size, mode, generator)
+        side = resize or size
+        if side < size:
+            raise ValueError(f"resize is the short side before the crop and can't be below size, but {side} < {size}")
+        if min(clip.shape[-2:]) != side:
+            clip = transforms.resize(clip, [side], antialias=True)
+        clip = _crop(clip, size, mode, generator)
     if flip and mode == "random" and torch.rand((), generator=generator) < 0.5:
         clip = transforms.horizontal_flip(clip)
     return clip
-
-
-def _resize_short_side(clip: torch.Tensor, side: int) -> torch.Tensor:
-    return clip if min(clip.shape[-2:]) == side else transforms.resize(clip, [side], antialias=True)
 
 
 def _crop(clip: torch.Tensor, size: int, mode: str, generator: torch.Generator | None) -> torch.Tensor:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from taskadapter_lite.data.clips import sample_frames
-from taskadapter_lite.data.labelled import FileClips, LabelledClips, groups_in_names
+from taskadapter_lite.data.labelled import FileClips, RenderedClips, groups_in_names
 from taskadapter_lite.data.public import (
     GROUP_PATTERNS,
     PARTS,
@@ -165,7 +165,8 @@ def open_dataset(
     else:
         clips = _open_published(root, dataset, split, options)
     if dataset in GROUP_PATTERNS and "groups" not in options:
-        clips.groups = groups_in_names(clips.paths, GROUP_PATTERNS[dataset])
+        with suppress(ValueError):  # names of another kind tell no recordings
+            clips.groups = groups_in_names(clips.paths, GROUP_PATTERNS[dataset])
     return clips
 
 
@@ -227,7 +228,7 @@ def _open_published(root: Path, dataset: str, split: str | None, options: dict) 
     return FileClips(root, *_numbered(by_class), **options)
 
 
-class SpriteClips(LabelledClips):
+class SpriteClips(RenderedClips):
     """Something-Sprites rendered in memory when asked for: as many clips of each class as wanted, and no files.
 
     Args:
@@ -267,22 +268,10 @@ class SpriteClips(LabelledClips):
         super().__init__(paths, labels, class_names, T, seed)
         self.size, self.level, self.n_frames, self.device = size, level, n_frames, device
 
-    def read(self, i: int, view: int | None = None) -> torch.Tensor:
-        return self.read_batch([i], None if view is None else [view])[0]
-
-    def read_batch(self, indices: Iterable[int], views: Sequence[int] | None = None) -> torch.Tensor:
-        indices = [int(i) for i in indices]
+    def render(self, indices: list[int]) -> torch.Tensor:
         names = [self.class_names[self.labels[i]] for i in indices]
         numbers = [self.numbers[i] for i in indices]
-        videos = render_clips(names, numbers, self.seed, self.n_frames, self.size, self.level, self.device).cpu()
-        drawn: list[int | None] = [None] * len(indices) if views is None else [int(view) for view in views]
-        chosen = [self._choose(i, view) for i, view in zip(indices, drawn, strict=True)]
-        return torch.stack([video[frames] for video, frames in zip(videos, chosen, strict=True)])
-
-    def _choose(self, i: int, view: int | None) -> torch.Tensor:
-        if view is None:
-            return sample_frames(self.n_frames, self.T)
-        return sample_frames(self.n_frames, self.T, "random", self.view_generator(i, view))
+        return render_clips(names, numbers, self.seed, self.n_frames, self.size, self.level, self.device).cpu()
 
     def _take(self, indices: Sequence[int]) -> Self:
         chosen = super()._take(indices)

@@ -43,9 +43,8 @@ class ClipError(ValueError):
     """A video or frame folder that can't be read: `path` names it, `reason` says why."""
 
     def __init__(self, path: str | Path, reason: str = "") -> None:
-        super().__init__(
-            f"{path}: {reason}" if reason else str(path)
-        )  # one argument: as a DataLoader worker rebuilds it
+        # one argument: as a DataLoader worker rebuilds it
+        super().__init__(f"{path}: {reason}" if reason else str(path))
         self.path, self.reason = str(path), reason
 
 
@@ -136,9 +135,7 @@ class _Header:
 
     declared_frames: int
     declared_seconds: float
-    by_time: (
-        bool  # edit lists hide frames of an mp4; an avi counts empty packets: there the end of the last frame tells
-    )
+    by_time: bool  # edit lists hide frames of an mp4, an avi counts empty packets: the end of the last frame tells
     packets: int  # that are shown
     end: float  # seconds
     starts_with_keyframe: bool

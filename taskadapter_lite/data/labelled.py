@@ -130,6 +130,28 @@ class LabelledClips(Dataset):
         return chosen
 
 
+class RenderedClips(LabelledClips):
+    """Clips that are made when asked for; subclasses say how."""
+
+    n_frames = 16  # of which T are chosen
+
+    def render(self, indices: list[int]) -> torch.Tensor:
+        """All frames of some clips: (B, n_frames, 3, size, size) uint8 RGB."""
+        raise NotImplementedError
+
+    def read(self, i: int, view: int | None = None) -> torch.Tensor:
+        return self.read_batch([i], None if view is None else [view])[0]
+
+    def read_batch(self, indices: Iterable[int], views: Sequence[int] | None = None) -> torch.Tensor:
+        indices = [int(i) for i in indices]
+        videos = self.render(indices)
+        if views is None:
+            return videos[:, sample_frames(self.n_frames, self.T)]
+        drawn = [self.view_generator(i, int(view)) for i, view in zip(indices, views, strict=True)]
+        chosen = [sample_frames(self.n_frames, self.T, "random", generator) for generator in drawn]
+        return torch.stack([video[frames] for video, frames in zip(videos, chosen, strict=True)])
+
+
 class FileClips(LabelledClips):
     """Clips that lie below one root folder, each read when it is asked for.
 
@@ -164,7 +186,7 @@ class FileClips(LabelledClips):
     ) -> None:
         super().__init__(paths, labels, class_names, T, seed, None if isinstance(groups, str) else groups)
         if isinstance(groups, str):
-            self.groups = _groups_in_names(paths, groups)
+            self.groups = groups_in_names(paths, groups)
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error is "raise" or "skip", not {on_error!r}')
         self.root, self.size, self.resize, self.flip = Path(root), size, resize, flip
@@ -228,21 +250,19 @@ def _read_all_images(folder: Path) -> int:
     return n_frames
 
 
-def groups_in_names(paths: Sequence[str], pattern: str) -> list[Hashable] | None:
-    """What the pattern's one group finds in each path, or None where it does not fit all of them."""
-    found = [re.search(pattern, path) for path in paths]
-    return [match[1] for match in found if match] if all(found) else None
+def groups_in_names(paths: Sequence[str], pattern: str) -> list[Hashable]:
+    """What the pattern's one group finds in each path.
 
-
-def _groups_in_names(paths: Sequence[str], pattern: str) -> list[Hashable]:
+    Raises:
+        ValueError: the pattern has not one group, or is not found in a path.
+    """
     try:
         n_groups = re.compile(pattern).groups
     except re.error:
         n_groups = 0
     if n_groups != 1:
         raise ValueError(f"groups is one value a clip or a regular expression with one group, not {pattern!r}")
-    groups = groups_in_names(paths, pattern)
-    if groups is None:
-        unlike = next(path for path in paths if not re.search(pattern, path))
-        raise ValueError(f"groups is {pattern!r}, which is not found in the path {unlike!r}")
-    return groups
+    found = [re.search(pattern, path) for path in paths]
+    if None in found:
+        raise ValueError(f"groups is {pattern!r}, which is not found in the path {paths[found.index(None)]!r}")
+    return [match[1] for match in found if match]

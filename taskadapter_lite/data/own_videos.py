@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,18 +16,9 @@ from taskadapter_lite.episodes import loose_name
 QUERY_FOLDER = "query"  # beside the folders of the classes
 
 
-@dataclass(frozen=True)
-class FoundVideos:
-    """Where the clips of a task lie.
+class FoundVideos(NamedTuple):
+    """Where the clips of a task lie: (path below the folder, label) of each, -1 where no name tells a query's class."""
 
-    Attributes:
-        root: the folder; all paths are relative to it.
-        class_names: the names of the class folders, sorted.
-        examples: (path, label) of each example, class after class.
-        queries: (path, label) of each clip to ask about; -1 where neither its folder nor its name tells a class.
-    """
-
-    root: Path
     class_names: list[str]
     examples: list[tuple[str, int]]
     queries: list[tuple[str, int]]
@@ -71,7 +63,7 @@ def find_videos(folder: str | Path) -> FoundVideos:
         raise ValueError(f"{folder} must hold 2 or more folders of classes, it holds {len(names)}")
     found = [(path, label) for label, name in enumerate(names) for path in classes[name]]
     if asked:
-        return FoundVideos(root, names, found, [(path, _label_in(path, names)) for path in asked])
+        return FoundVideos(names, found, [(path, _label_in(path, names)) for path in asked])
     if (root / QUERY_FOLDER).is_dir():
         raise ValueError(f"{root / QUERY_FOLDER} holds no video ({', '.join(VIDEO_SUFFIXES)})")
     firsts = [(classes[name][0], label) for label, name in enumerate(names)]
@@ -80,7 +72,7 @@ def find_videos(folder: str | Path) -> FoundVideos:
         raise ValueError(
             f"{folder} holds no folder {QUERY_FOLDER!r} and one clip a class: there is nothing to ask about"
         )
-    return FoundVideos(root, names, firsts, others)
+    return FoundVideos(names, firsts, others)
 
 
 def _label_in(path: str, names: list[str]) -> int:
@@ -108,7 +100,7 @@ def read_videos(folder: str | Path, T: int, size: int) -> VideoTask:
     found = find_videos(folder)
 
     def read(part: list[tuple[str, int]]) -> tuple[Tensor, Tensor]:
-        clips = [read_clip(found.root / path, T, size=size) for path, _ in part]
+        clips = [read_clip(Path(folder) / path, T, size=size) for path, _ in part]
         return torch.stack(clips), torch.tensor([label for _, label in part])
 
     files = [path for path, _ in found.queries]

@@ -10,13 +10,12 @@ the true attributes is right in more than 1 / R of the episodes. This is the set
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from taskadapter_lite.data.clips import sample_frames
-from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.data.labelled import RenderedClips
 from taskadapter_lite.episodes import Episode, EpisodeList, EpisodeSpec
 from taskadapter_lite.sprites.actions import ACTIONS
 from taskadapter_lite.sprites.motions import Draws, Stage
@@ -28,18 +27,16 @@ _SHIFT = {"train": 0, "val": 1, "test": 2}  # in thirds of the way to the next h
 _FORMS = {"train": range(4), "val": range(4, 6), "test": range(6, 8)}  # by (shape + 2 texture) modulo 8
 
 
-class AttributeClips(LabelledClips):
+class AttributeClips(RenderedClips):
     """One thing that acts, for every combination of an action, a colour and a form, rendered when asked for.
 
-    Clip i depends on (seed, i) alone. No colour, form or action of one part occurs in another part.
+    Clip i depends on i alone. No colour, form or action of one part occurs in another part.
 
     Args:
         part: "train", "val" or "test".
         n_draws: clips of each combination; place, size, background and camera differ.
         n_actions: take the first so many actions of the part, or None for all of them.
         T: frames a clip, chosen among 16 rendered ones.
-        seed: seed of the renderer and of the views.
-        size: height and width in pixels.
 
     Attributes:
         values: (number of clips, 3) int64, the value of each attribute of each clip, in the order of `ATTRIBUTES`.
@@ -50,9 +47,9 @@ class AttributeClips(LabelledClips):
         ValueError: an unknown part, or a number below 1.
     """
 
-    def __init__(
-        self, part: str, n_draws: int = 1, n_actions: int | None = None, T: int = 8, seed: int = 0, size: int = 64
-    ) -> None:
+    size = 64  # pixels, height and width
+
+    def __init__(self, part: str, n_draws: int = 1, n_actions: int | None = None, T: int = 8) -> None:
         if part not in _SHIFT:
             raise ValueError(f'part is "train", "val" or "test", not {part!r}')
         if n_draws < 1 or (n_actions is not None and n_actions < 1):
@@ -63,28 +60,22 @@ class AttributeClips(LabelledClips):
         sizes = (len(self.actions), len(self.hues), len(self.forms))
         grid = torch.cartesian_prod(*(torch.arange(n) for n in sizes))
         self.values, self.sizes = grid.repeat_interleave(n_draws, dim=0), sizes
-        self.n_draws, self.size, self.n_frames = n_draws, size, 16
+        self.n_draws = n_draws
         self.offsets = (0, sizes[0], sizes[0] + sizes[1])
         names = [*self.actions, *(f"colour at {360 * hue:.0f} degrees" for hue in self.hues)]
         names += [f"{SHAPES[s]}, {TEXTURES[t]}" for s, t in self.forms]
-        recipe = f"which attribute {part} {size} seed {seed}"
+        recipe = f"which attribute {part} {self.size} seed 0"
         labels = (self.values[:, 1] + self.offsets[1]).tolist()
-        super().__init__([f"{recipe}/{i}" for i in range(len(labels))], labels, names, T, seed)
+        super().__init__([f"{recipe}/{i}" for i in range(len(labels))], labels, names, T)
 
     def find(self, values: Sequence[int], draw: int) -> int:
         """Number of the clip with these values of action, colour and form."""
         action, hue, form = values
         return ((action * self.sizes[1] + hue) * self.sizes[2] + form) * self.n_draws + draw
 
-    def read(self, i: int, view: int | None = None) -> torch.Tensor:
-        return self.read_batch([i], None if view is None else [view])[0]
-
-    def read_batch(self, indices: Iterable[int], views: Sequence[int] | None = None) -> torch.Tensor:
-        indices = [int(i) for i in indices]
+    def render(self, indices: list[int]) -> torch.Tensor:
         names = [self.actions[a] for a in self.values[indices, 0].tolist()]
-        videos = render_clips(names, indices, self.seed, self.n_frames, self.size, looks=self._looks(indices))
-        chosen = [self._choose(i, None if views is None else int(views[j])) for j, i in enumerate(indices)]
-        return torch.stack([video[frames] for video, frames in zip(videos, chosen, strict=True)])
+        return render_clips(names, indices, self.seed, self.n_frames, self.size, looks=self._looks(indices))
 
     def _looks(self, indices: list[int]) -> dict[str, torch.Tensor]:
         """Colour and form of clips, as the renderer takes them."""
@@ -94,11 +85,6 @@ class AttributeClips(LabelledClips):
             "shape": torch.tensor([s for s, _ in self.forms])[form],
             "texture": torch.tensor([t for _, t in self.forms])[form],
         }
-
-    def _choose(self, i: int, view: int | None) -> torch.Tensor:
-        if view is None:
-            return sample_frames(self.n_frames, self.T)
-        return sample_frames(self.n_frames, self.T, "random", self.view_generator(i, view))
 
 
 class AttributePortraits(AttributeClips):
@@ -120,17 +106,15 @@ class AttributePortraits(AttributeClips):
     Args:
         part: "train", "val" or "test"; no colour or form of one part occurs in another.
         n_draws: portraits of each combination; place, size and angle differ.
-        seed: of the renderer.
-        size: height and width in pixels.
     """
 
-    def __init__(self, part: str, n_draws: int = 2, seed: int = 0, size: int = 64) -> None:
-        super().__init__(part, n_draws, 1, 1, seed, size)
-        self.n_frames = 1
+    n_frames = 1
+
+    def __init__(self, part: str, n_draws: int = 2) -> None:
+        super().__init__(part, n_draws, n_actions=1, T=1)
         self.paths = [f"portrait {path}" for path in self.paths]
 
-    def read_batch(self, indices: Iterable[int], views: Sequence[int] | None = None) -> torch.Tensor:
-        indices = [int(i) for i in indices]
+    def render(self, indices: list[int]) -> torch.Tensor:
         return render_portraits(indices, self._looks(indices), self.seed, self.size)[:, None]
 
 

@@ -119,8 +119,8 @@ class FewShotPlayground(FigureWidget):
         if (n := len(found.class_names)) > len(self.names):
             raise ValueError(f"{folder} holds {n} classes; at most {len(self.names)} have a row here")
         self.support, self.queries = (  # together, once all could be read
-            [(row, Path(path).name, self._sizes(found.root / path)) for path, row in found.examples],
-            [(Path(path).name, self._sizes(found.root / path)) for path, _ in found.queries],
+            [(row, Path(path).name, self._sizes(Path(folder) / path)) for path, row in found.examples],
+            [(Path(path).name, self._sizes(Path(folder) / path)) for path, _ in found.queries],
         )
         self._rename(found.class_names)
         self._predict()
