@@ -71,7 +71,12 @@ def save_checkpoint(
         "metadata": metadata or {},
     }
     header = {"format": FORMAT, "sha256": "0" * 64, "content": json.dumps(content)}
-    return _write(Path(path), _seal(safetensors.torch.save(tensors, header)))
+    data = _seal(safetensors.torch.save(tensors, header))
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise OSError(f"can't write {path}: {error.strerror or error}; earlier checkpoints are untouched") from None
+    return Path(path)
 
 
 def load_checkpoint(path: str | Path, model: TaskAdapterViT) -> dict:
@@ -254,14 +259,6 @@ def _seal(data: bytes) -> bytes:
     found = _CHECKSUM.search(data)
     assert found is not None, "the header was written with a place for it"
     return data[: found.start(1)] + hashlib.sha256(data).hexdigest().encode() + data[found.end(1) :]
-
-
-def _write(path: Path, data: bytes) -> Path:
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise OSError(f"can't write {path}: {error.strerror or error}; earlier checkpoints are untouched") from None
-    return path
 
 
 def _check_fits(path: Path, content: dict, model: TaskAdapterViT) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from taskadapter_lite.adapters import SCOPES
 from taskadapter_lite.metrics import AGGREGATIONS, METRICS
 from taskadapter_lite.text import FUSIONS
 
@@ -93,7 +94,7 @@ class TrainConfig:
         choices = {
             "optimizer": ("adamw", "sgd"),
             "schedule": ("cosine", "constant"),
-            "scope": (None, "split", "joint", "inductive"),
+            "scope": (None, *SCOPES),
             "trainable": ("adapters", "all"),
             "metric": tuple(METRICS),
             "aggregation": (None, *AGGREGATIONS),
@@ -164,10 +165,6 @@ class TrainConfig:
             validation_every=schedule.episodes,
         )
         return replace(recipe, **changes)
-
-    def as_dict(self) -> dict:
-        """The settings as JSON values."""
-        return asdict(self)
 
     def learning_rate_at(self, step: int, n_steps: int, seconds: float = 0.0) -> float:
         """Learning rate of step 0..n_steps-1: warm-up x schedule; progress is the larger of step and time share."""

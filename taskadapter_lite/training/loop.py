@@ -9,7 +9,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -102,11 +103,11 @@ def train(
         run.prepare(resume)
         shown = progress and run.team.is_main
         with (
-            _StopOnInterrupt() as interrupt,
+            _asked_to_stop() as asked,
             progress_bar(total=run.n_steps, initial=run.step, unit="step", disable=not shown) as bar,
         ):
             while not run.ended and not run.stopped:
-                run.advance(interrupt.seen)
+                run.advance(asked.is_set())
                 bar.update()
                 if run.due(run.config.log_every) or run.due(run.config.validation_every):
                     row = run.log()
@@ -295,7 +296,7 @@ class TrainingRun:
         """What must agree for a checkpoint to continue this run."""
         some = [*self.episodes[:8], *self.episodes[-8:]]
         return {
-            **{name: value for name, value in self.config.as_dict().items() if name not in MAY_CHANGE},
+            **{name: value for name, value in asdict(self.config).items() if name not in MAY_CHANGE},
             "aggregation": self.config.shot_aggregation,
             "scope": self.model.scope,
             "T": self.model.T,
@@ -343,7 +344,7 @@ class TrainingRun:
                 "model": self.model.config,
                 "weights": weights_file(self.model.backbone),
                 "aggregation": self.config.shot_aggregation,
-                "training": self.config.as_dict() | {"aggregation": self.config.shot_aggregation},
+                "training": asdict(self.config) | {"aggregation": self.config.shot_aggregation},
                 "n_steps": self.n_steps,
             },
             history=self.history,
@@ -356,23 +357,21 @@ class TrainingRun:
         )
 
 
-class _StopOnInterrupt:
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C (or a notebook's stop button) into a wish that is granted after the current step."""
+    asked = threading.Event()
 
-    def __init__(self) -> None:
-        self.seen = False
-
-    def __enter__(self) -> _StopOnInterrupt:
-        self.listens = threading.current_thread() is threading.main_thread()  # signals reach the main thread alone
-        if self.listens:
-            self.before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, *_) -> None:
-        if self.seen:
+    def note(*_) -> None:
+        if asked.is_set():
             raise KeyboardInterrupt  # asked twice: at once
-        self.seen = True
+        asked.set()
 
-    def __exit__(self, *_) -> None:
-        if self.listens:
-            signal.signal(signal.SIGINT, self.before)
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -144,7 +144,7 @@ class Trainer:
         fast = [p for p in (model.temporal, self.objective.log_temperature) if p is not None and p.requires_grad]
         self.optimizer = build_optimizer(config, [p for p in self.parameters if not any(p is q for q in fast)], fast)
         trains_backbone = any(p.requires_grad for p in model.backbone.parameters())
-        self.prefix_is_fixed = not trains_backbone and model.config["temporal_embedding"] != "input"
+        self.prefix_is_fixed = not trains_backbone and model.temporal_place != "input"
         self.reader = ReadAhead(self._read, config.workers > 0)
         self.cache = kept
         if kept is not None:

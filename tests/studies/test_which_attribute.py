@@ -1,6 +1,8 @@
 """studies/which_attribute.py: rows, tests and files of the study of constructed tasks."""
 
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -80,7 +82,7 @@ def test_a_run_that_was_cut_off_is_no_result(tmp_path):
     rung, budget, pool = BY_NAME["+ task, inductive"], replace(SMALL, n_steps=4), Pool(1, tmp_path)
     whole, _, _ = trained_rung(rung, budget, 0, pool, tmp_path / "whole", False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("taskadapter_lite.training.loop._StopOnInterrupt", StopsAfterTwo)
+        patch.setattr("taskadapter_lite.training.loop._asked_to_stop", stops_after_two)
         trained_rung(rung, budget, 0, pool, tmp_path, False)
     (folder,) = (tmp_path / "trained").iterdir()
     assert RunResult.load(folder / "result.json").interrupted
@@ -90,21 +92,11 @@ def test_a_run_that_was_cut_off_is_no_result(tmp_path):
         assert torch.equal(model.adapter_state()[name], value), name
 
 
-class StopsAfterTwo:
+@contextmanager
+def stops_after_two():
     """As if Ctrl-C came during the second step."""
-
-    asked = 0
-
-    @property
-    def seen(self):
-        self.asked += 1
-        return self.asked >= 2
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
+    answers = iter((False, True))
+    yield SimpleNamespace(is_set=lambda: next(answers))
 
 
 def test_rates_are_compared_on_values_of_validation(tmp_path):
