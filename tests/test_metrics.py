@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from waves import check, wave
 
 from taskadapter_lite.metrics import (
     METRICS,
@@ -23,7 +24,6 @@ from taskadapter_lite.metrics import (
     otam_scores,
     ridge_scores,
     scores_of,
-    sinusoidal_position,
 )
 
 ALL = list(METRICS)
@@ -103,27 +103,6 @@ def test_otam_is_the_best_of_all_alignments(T):
     assert otam_distances(d, gamma=1e-4).item() == pytest.approx(best, abs=2e-3)
 
 
-@pytest.mark.parametrize("T", [1, 2, 5])
-def test_otam_is_the_padded_recursion(T):
-    """Cell by cell, with a zero column on either side and the softmin as published; in float64."""
-    d, g = torch.rand(T, T, generator=torch.Generator().manual_seed(T)).double(), 0.1
-
-    def softmin(*values):
-        return -g * math.log(sum(math.exp(-v / g) for v in values))
-
-    D = [[0.0] * (T + 2) for _ in range(T)]
-    padded = F.pad(d, (1, 1)).tolist()
-    for row, m in itertools.product(range(T), range(1, T + 2)):
-        left, up, diagonal = D[row][m - 1], D[row - 1][m], D[row - 1][m - 1]
-        if row == 0:
-            D[row][m] = padded[row][m] + left
-        elif m in (1, T + 1):
-            D[row][m] = padded[row][m] + softmin(diagonal, up, left)
-        else:
-            D[row][m] = padded[row][m] + softmin(diagonal, left)
-    assert otam_distances(d).item() == pytest.approx(D[-1][-1], abs=1e-5)
-
-
 def test_otam_sums_both_directions():
     support, query = features(k_shot=1)
     d = frame_distances(support, query)[..., 0, :, :]
@@ -149,27 +128,141 @@ def test_trx_counts_tuples_of_eight_frames():
     assert [len(getattr(trx, f"tuples_{c}")) for c in (2, 3)] == [28, 56]
 
 
-def test_trx_is_an_explicit_loop():
-    """Every query, class and tuple by itself, from the same linear maps."""
+def softmin(*values, gamma=0.1):
+    return -gamma * math.log(sum(math.exp(-value / gamma) for value in values))
+
+
+def otam_one_way(d):
+    """The padded table, cell by cell: d has rows of the query and columns of the support clip."""
+    rows, columns = d.shape
+    padded = np.pad(d, ((0, 0), (1, 1)))
+    table = np.zeros_like(padded)
+    for m in range(1, columns + 2):
+        table[0, m] = table[0, m - 1] + padded[0, m]
+    for row in range(1, rows):
+        for m in range(1, columns + 2):
+            before = [table[row - 1, m - 1], table[row, m - 1]]
+            if m in (1, columns + 1):
+                before.append(table[row - 1, m])
+            table[row, m] = padded[row, m] + softmin(*before)
+    return table[-1, -1]
+
+
+@pytest.mark.parametrize("T", [1, 2, 5])
+def test_otam_is_the_padded_recursion(T):
+    d = torch.rand(T, T, generator=torch.Generator().manual_seed(T)).double()
+    assert otam_distances(d).item() == pytest.approx(otam_one_way(d.numpy()), abs=1e-5)
+
+
+def otam_loop(query, shot):
+    d = distances(query, shot)
+    return otam_one_way(d) + otam_one_way(d.T)
+
+
+def bimhm_loop(query, shot):
+    d = distances(query, shot)
+    return sum(min(row) for row in d) / len(d) + sum(min(column) for column in d.T) / len(d.T)
+
+
+def distances(query, shot):
+    return np.array([[1 - q @ s / math.sqrt((q @ q) * (s @ s)) for s in shot] for q in query])
+
+
+@pytest.mark.parametrize("scores, loop", [(otam_scores, otam_loop), (bimhm_scores, bimhm_loop)])
+@pytest.mark.parametrize("frames, shots", [(8, 5), (4, 1)])
+def test_alignments_average_their_distances_over_shots(scores, loop, frames, shots):
+    rng = np.random.default_rng(frames)
+    support, query = rng.normal(size=(3, shots, frames, 5)), rng.normal(size=(4, frames, 5))
+    expected = [[-np.mean([loop(q, shot) for shot in of_class]) for of_class in support] for q in query]
+    found = scores(torch.tensor(support), torch.tensor(query))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-5)
+
+
+def trx_loop(trx, support, query):
+    """Query tuples rebuilt from those of one class; its linear maps and norms as arrays."""
+    frames, dim = query.shape
+    position = np.zeros((frames, dim))
+    for t in range(frames):
+        for i in range(dim):
+            angle = t / 10_000 ** (2 * (i // 2) / dim)
+            position[t, i] = 0.1 * (math.cos(angle) if i % 2 else math.sin(angle))
+    found = []
+    for level, size in enumerate(trx.cardinalities):
+        numbers = {
+            (what, part): getattr(getattr(trx, what)[level], part).detach().double().numpy()
+            for what in ("to_key", "to_value", "key_norm")
+            for part in ("weight", "bias")
+        }
+
+        def rows_of(clip, what, size=size, numbers=numbers):
+            tuples = [
+                np.concatenate([(clip + position)[t] for t in chosen])
+                for chosen in itertools.combinations(range(frames), size)
+            ]
+            return [numbers[what, "weight"] @ x + numbers[what, "bias"] for x in tuples]
+
+        def keys_of(clip, rows_of=rows_of, numbers=numbers):
+            normed = [(x - x.mean()) / math.sqrt(x.var() + 1e-5) for x in rows_of(clip, "to_key")]
+            return [x * numbers["key_norm", "weight"] + numbers["key_norm", "bias"] for x in normed]
+
+        keys = [key for clip in support for key in keys_of(clip)]
+        values = [value for clip in support for value in rows_of(clip, "to_value")]
+        far = []
+        for key, value in zip(keys_of(query), rows_of(query, "to_value"), strict=True):
+            powers = np.exp([key @ other / math.sqrt(trx.key_dim) for other in keys])
+            prototype = sum(p * other for p, other in zip(powers / powers.sum(), values, strict=True))
+            far.append(((value - prototype) ** 2).sum())
+        found.append(np.mean(far))
+    return np.mean(found)
+
+
+@torch.no_grad()
+def test_trx_rebuilds_query_tuples_from_those_of_all_shots():
     torch.manual_seed(0)
-    trx, (support, query) = TRX(dim=6, T=4, key_dim=5), features(n_way=2, k_shot=2, Q=3)
-    expected = torch.zeros(3, 2)
-    for level, c in enumerate((2, 3)):
+    trx = TRX(dim=6, T=4, key_dim=7)
+    for parameter in trx.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    rng = np.random.default_rng(0)
+    support, query = rng.normal(size=(2, 3, 4, 6)), rng.normal(size=(3, 4, 6))
+    expected = [[-trx_loop(trx, of_class, q) for of_class in support] for q in query]
+    found = trx(torch.tensor(support), torch.tensor(query))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
 
-        def tuples(clip, c=c):
-            placed = clip + 0.1 * sinusoidal_position(4, 6)
-            return [torch.cat([placed[t] for t in chosen]) for chosen in itertools.combinations(range(4), c)]
 
-        key, value, norm = trx.to_key[level], trx.to_value[level], trx.key_norm[level]
-        for q, w in itertools.product(range(3), range(2)):
-            shown = [x for clip in support[w] for x in tuples(clip)]
-            distances = []
-            for x in tuples(query[q]):
-                weights = torch.stack([norm(key(x)) @ norm(key(s)) for s in shown]).div(math.sqrt(5)).softmax(0)
-                prototype = sum(a * value(s) for a, s in zip(weights, shown, strict=True))
-                distances.append((value(x) - prototype).square().sum())
-            expected[q, w] -= torch.stack(distances).mean() / 2
-    torch.testing.assert_close(trx(support, query), expected, rtol=1e-4, atol=1e-4)
+# Scores of arrays made by a formula: OTAM's come from other people's code, the others from loops in float64
+SUPPORT = wave(2, 2, 4, 3)  # 2 classes, 2 shots, 4 frames, 3 channels
+QUERY = wave(3, 4, 3, step=0.53, start=1.0)
+
+
+def test_otam_as_in_public_code_with_distances_averaged_over_shots():
+    expected = [
+        [-2.8875157067748196, -4.3282351179203955],
+        [-5.250462100294893, -1.3972258939065325],
+        [-3.138853768161298, -4.536996971453535],
+    ]
+    check(otam_scores(SUPPORT, QUERY), expected)
+
+
+def test_bimhm_as_a_loop_over_frames():
+    expected = [
+        [-0.6484046234479597, -0.9278156889557467],
+        [-0.7415884191973436, -0.05514033795978501],
+        [-0.5635488806834383, -0.901871526464903],
+    ]
+    check(bimhm_scores(SUPPORT, QUERY), expected)
+
+
+def test_trx_as_a_loop_over_tuples():
+    trx = TRX(3, 4, (2, 3), key_dim=5)
+    with torch.no_grad():
+        for i, parameter in enumerate(trx.parameters()):
+            parameter.copy_(wave(*parameter.shape, step=0.21, start=float(i)))
+    expected = [
+        [-10.993541533779045, -13.127776700938512],
+        [-4.97564611577662, -2.3778437946057887],
+        [-14.923910539637077, -14.92741972311519],
+    ]
+    check(trx(SUPPORT.float(), QUERY.float()), expected, 1e-5)
 
 
 def test_without_the_clip_s_mean_what_all_its_frames_share_does_not_count():
@@ -253,6 +346,36 @@ def test_feat_starts_as_cosine_of_normalised_prototypes_and_then_looks_at_the_ot
     weights = torch.softmax(score.to_query(support.mean((1, 2))) @ score.to_key(support.mean((1, 2))).T / 4, -1)
     by_hand = score.norm(support.mean((1, 2)) + score.out(weights @ score.to_value(support.mean((1, 2)))))
     torch.testing.assert_close(whole, cosine_scores(by_hand[:, None, None], query))
+
+
+# ---- decisions
+
+
+@pytest.mark.parametrize("scores, name", [(euclidean_scores, "euclidean"), (cosine_scores, "cosine")])
+def test_no_decision_differs_from_the_nearest_class_mean(scores, name):
+    """As prototypical networks are written elsewhere: labels in any order, a mean a label, the nearest one wins."""
+    rng, decisions, differing = np.random.default_rng(1), 0, 0
+    for _ in range(1000):
+        way, shot, n_query = rng.integers(2, 8), rng.integers(1, 6), rng.integers(1, 16)
+        labels = rng.permutation(np.repeat(np.arange(way), shot))
+        support = rng.normal(size=(way, 1, 8))[labels] + 2 * rng.normal(size=(way * shot, 4, 8))
+        query = rng.normal(size=(n_query, 4, 8))
+        means = [
+            np.mean([clip.mean(0) for clip, own in zip(support, labels, strict=True) if own == c], axis=0)
+            for c in range(way)
+        ]
+        by_class = np.stack([support[labels == c] for c in range(way)])
+        found = scores(torch.tensor(by_class), torch.tensor(query)).argmax(-1).tolist()
+        for clip, answer in zip(query, found, strict=True):
+            x = clip.mean(0)
+            if name == "euclidean":
+                expected = min(range(way), key=lambda c: np.linalg.norm(x - means[c]))
+            else:
+                expected = max(range(way), key=lambda c: x @ means[c] / np.linalg.norm(means[c]))
+            decisions, differing = decisions + 1, differing + (answer != expected)
+    assert decisions > 7000
+    assert differing == 0
+    assert METRICS[name].aggregation == "prototype"
 
 
 # ---- properties of every metric
