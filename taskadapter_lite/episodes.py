@@ -162,6 +162,7 @@ class EpisodeSampler(EpisodeList):
         if groups is not None and len(groups) != len(self.labels):
             raise ValueError(f"each clip needs one group, but there are {len(self.labels)} clips, {len(groups)} groups")
         self.groups = None if groups is None else list(groups)
+        n_query = spec.clips_needed - spec.k_shot  # the most that one class may have
         for c, members in self._clips_of.items():
             name = f"{c} ({class_names[c]})" if class_names is not None else str(c)
             if len(members) < spec.clips_needed:
@@ -169,10 +170,10 @@ class EpisodeSampler(EpisodeList):
                     f"class {name} has {len(members)} clips; an episode of {spec.k_shot} shots and {spec.n_query} "
                     f"queries a class needs {spec.clips_needed}"
                 )
-            if self.groups is not None and not self._can_share(self._group_sizes(members), len(members), 0):
+            if self.groups is not None and not self._can_share(self._group_sizes(members), len(members), 0, n_query):
                 raise ValueError(
                     f"class {name} has {len(members)} clips of {len(self._group_sizes(members))} groups; {spec.k_shot} "
-                    f"support and {spec.clips_needed - spec.k_shot} query clips that share no group can't be drawn"
+                    f"support and {n_query} query clips that share no group can't be drawn"
                 )
 
     @classmethod
@@ -205,19 +206,18 @@ class EpisodeSampler(EpisodeList):
         assert self.groups is not None
         return Counter(self.groups[i] for i in clips.tolist())
 
-    def _can_share(self, undecided: Counter[Hashable], n_clips: int, n_support: int, n: int | None = None) -> bool:
+    def _can_share(self, undecided: Counter[Hashable], n_clips: int, n_support: int, n_query: int) -> bool:
         """True where some of the undecided groups make up the support and leave enough for the queries.
 
         Args:
             undecided: clips of each group that is on neither side yet.
             n_clips: clips of the class.
             n_support: clips of the groups that are on the support's side.
-            n: queries of the class; None is the most that there may be.
+            n_query: queries of the class.
         """
         sums = 1  # bit s is set where some groups hold s clips
         for size in undecided.values():
             sums |= sums << size
-        n_query = self.spec.clips_needed - self.spec.k_shot if n is None else n
         least, most = max(self.spec.k_shot - n_support, 0), n_clips - n_query - n_support
         return most >= least and bool((sums >> least) & ((1 << (most - least + 1)) - 1))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from taskadapter_lite.attention import record_attention
 from taskadapter_lite.data.labelled import LabelledClips
+from taskadapter_lite.evaluation import depends_on_episode
 from taskadapter_lite.metrics import METRICS, scores_of
 from taskadapter_lite.model import TaskAdapterViT
 
@@ -66,8 +67,7 @@ def predict(
         names = [name for name, entry in METRICS.items() if not entry.has_parameters]
         raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(names)}")
     device = next(model.parameters()).device
-    axes = ["task"] if "task" in model.axes and model.depth else []
-    with record_attention(model, axes=axes) as record:
+    with record_attention(model, axes=["task"] if depends_on_episode(model) else []) as record:
         features = model(torch.cat([support, query]).to(device), len(support))
     shots, queries = features[: len(support)], features[len(support) :]
     score = METRICS[metric].build(features.shape[-1], model.T, scores_of(model.trained_with, metric)[1])
