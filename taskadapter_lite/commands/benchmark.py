@@ -75,5 +75,5 @@ def draw(found: dict, out: Path) -> None:
     medians, lows, highs = ([ratio[key] for ratio in ratios] for key in ("median", "least", "largest"))
     ax = figures.plot_speedups([row["name"] for row in found["rows"]], medians, lows, highs)
     ax.set_title(f"{w['backbone']}, L = {w['depth']}, {w['k_shot']}-shot, {w['device']}")
-    plt.savefig(out / f"benchmark_L{w['depth']}_{w['k_shot']}shot.png", bbox_inches="tight")
+    plt.savefig(out / f"benchmark_L{w['depth']}_{w['k_shot']}shot.png")
     plt.close()

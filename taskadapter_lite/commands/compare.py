@@ -40,5 +40,5 @@ def _draw(table: pd.DataFrame, n_way: int | None, path: Path) -> None:
     use_style()
     episodes, means, half_widths = int(table["episodes"][0]), table["mean"] / 100, table["ci95"] / 100
     plot_ladder(table["name"].tolist(), means, half_widths, episodes, chance=1 / n_way if n_way else None)
-    plt.savefig(path, bbox_inches="tight")
+    plt.savefig(path)
     plt.close()

@@ -25,7 +25,6 @@ def run(args: argparse.Namespace) -> int:
     """Draw and save."""
     clips = objects.open_clips(args, args.part, args.size or 64)
     episodes = objects.draw_episodes(args, clips, args.n_episodes, args.episode_seed)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     digest = save_episodes(args.out, episodes, clips)
     print(f"{len(episodes):,} episodes of {len(clips.class_names)} {args.part} classes in {args.out}, hash {digest}")
     return 0

@@ -58,7 +58,7 @@ def write_sheet(args: argparse.Namespace) -> int:
     names = list(dict.fromkeys(name for one, action in ACTIONS.items() for name in (one, action.pair)))
     clips = render_clips(names, [0] * len(names), args.seed, 6, args.size, args.level)
     args.sheet.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(clips, names, columns=4).save(args.sheet, quality=80)
+    contact_sheet(clips, names).save(args.sheet, quality=80)
     print(f"{len(names)} classes in {args.sheet}")
     return 0
 

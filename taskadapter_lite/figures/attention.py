@@ -90,7 +90,6 @@ def plot_cross_video_attention(
     query: int,
     videos: Sequence[int] | None = None,
     head: int | None = None,
-    token: tuple[int, int] | None = None,
     vmax: float | None = None,
     title: str | None = None,
     figure: Figure | None = None,
@@ -110,7 +109,6 @@ def plot_cross_video_attention(
         videos: which videos to draw, in this order; by default all that the query attends to, or of more than 12 the
             own class and the most attended others (bars and chance stay those of all).
         head: one head; the mean over heads by default.
-        token: (t, n) a place to frame, n = 1.. is a patch; each strip then carries its share at that place.
         vmax: the share drawn darkest, `darkest_share` by default. Give one value to compare two figures.
         title: what the weights come from (model, block, scope). figure: an empty figure to fill.
         same: what to call videos of the query's label, such as "predicted class" where labels are predictions.
@@ -135,8 +133,6 @@ def plot_cross_video_attention(
         place_strip(strips, lit_frames(clips[i], maps[i], vmax), y)
         role = "the query itself" if i == query else f"★ {same}" if labels[i] == labels[query] else ""
         _row_label(strips, y, class_names[labels[i]], role, _colour(i, query, labels))
-    if token is not None:
-        mark_token(strips, maps[list(videos)], token)
     _share_bars(bars, maps[list(videos)].mean(axis=(1, 2, 3)), [_colour(i, query, labels) for i in videos], chance)
     _share_scale(bars, vmax, chance)
     _share_lines(lines, maps.mean(axis=(2, 3)), labels, query, visible, same)
@@ -161,6 +157,7 @@ def mark_token(strips: Axes, maps: np.ndarray, token: tuple[int, int]) -> list[A
     Args:
         strips: the first axes of `plot_cross_video_attention`.
         maps: (videos, T, h, w) of the videos that are drawn, in their order.
+        token: the frame, and the patch from 1 on.
 
     Returns:
         What was added, so that it can be taken away again.

@@ -133,16 +133,15 @@ def play_clip(clips: Any, height: int = 128, alt: str = "") -> Picture:
     return Picture(animation_bytes(clips), "gif", alt or count, width, height)
 
 
-def contact_sheet(clips: Any, names: Sequence[str], columns: int) -> Image.Image:
+def contact_sheet(clips: Any, names: Sequence[str]) -> Image.Image:
     """Many clips as small film strips with their names below, filled row by row.
 
     Args:
         clips: (n, T, 3, H, W), uint8 or float RGB in [0, 1].
         names: n names; long ones are cut.
-        columns: strips in a row.
     """
     strips = [Image.fromarray((255 * film_strip(as_frames(clip))).round().astype(np.uint8)) for clip in clips]
-    height, line, font = 40, 16, ImageFont.load_default(11)
+    columns, height, line, font = 4, 40, 16, ImageFont.load_default(11)
     width = round(strips[0].width * height / strips[0].height)
     rows = -(-len(strips) // columns)
     sheet = Image.new("RGB", (columns * (width + 8) + 8, rows * (height + line + 6) + 8), "white")

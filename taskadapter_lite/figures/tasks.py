@@ -65,7 +65,7 @@ def _place(ax: Axes, clip: Any, colour: str, width: float) -> None:
 
 
 def plot_dose_response(
-    doses: Any, runs: Mapping[str, Sequence[Any]], chance: float, ceiling: Any = None, ax: Axes | None = None
+    doses: Any, runs: Mapping[str, Sequence[Any]], chance: float, ceiling: Any, ax: Axes | None = None
 ) -> Axes:
     """Accuracy against a dose, one line a model through the means of its training runs; runs are small open circles.
 
@@ -75,7 +75,7 @@ def plot_dose_response(
         chance: accuracy of guessing; a dotted line.
         ceiling: for each dose what the best fixed metric could reach, as shares; a dashed line.
     """
-    doses = 100 * as_array(doses)
+    doses, ceiling = 100 * as_array(doses), 100 * as_array(ceiling)
     ax = ax or plt.subplots(figsize=(6.5, 4.2))[1]
     for number, (name, values) in enumerate(runs.items()):
         colour = (OTHER, OWN, "#009E73")[number % 3]
@@ -84,10 +84,9 @@ def plot_dose_response(
             ax.plot(
                 np.full(len(run), dose), 100 * as_array(run), "o", mfc="none", color=colour, markersize=8, alpha=0.6
             )
-    if ceiling is not None:
-        ax.plot(doses, 100 * as_array(ceiling), "--", color=GREY, linewidth=1.2)
-        ax.annotate("a fixed metric that knows both attributes", (doses[-1], 100 * as_array(ceiling)[-1]), (-4, 5),
-                    textcoords="offset points", ha="right", fontsize=8.5, color=GREY)  # fmt: skip
+    ax.plot(doses, ceiling, "--", color=GREY, linewidth=1.2)
+    ax.annotate("a fixed metric that knows both attributes", (doses[-1], ceiling[-1]), (-4, 5),
+                textcoords="offset points", ha="right", fontsize=8.5, color=GREY)  # fmt: skip
     ax.axhline(100 * chance, **DOTTED)
     ax.annotate("chance", (doses[-1], 100 * chance), (-4, 4), textcoords="offset points", ha="right", fontsize=8.5)
     ax.set(xlabel="tasks whose rule is drawn (%); the others have one rule", ylabel="accuracy (%)", ylim=(0, 100))

@@ -25,7 +25,7 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, accuracy_interval, clip_interval
 from taskadapter_lite.studies.ladder import file_name
 
-T, SIZE, N_PIECES = 8, 112, 4
+BACKBONE, SIZE, T, N_PIECES = "dinov2_small", 112, 8, 4
 N_QUERY, N_EPISODES, EPISODE_SEED = 3, 400, 78
 SHOTS = (1, 5)
 METRICS = ("cosine", "otam")
@@ -53,12 +53,11 @@ class PiecesOfVideos(LabelledClips):
         return self._whole(video, view)[piece * self.T : (piece + 1) * self.T]
 
 
-def run_same_source(videos: FileClips, backbone: str, out: Path, device: str = "cpu") -> None:
+def run_same_source(videos: FileClips, out: Path, device: str = "cpu") -> None:
     """Test the frozen backbone with and without pieces of one video on both sides; what `out` holds is not done again.
 
     Args:
         videos: read with T * N_PIECES frames of SIZE x SIZE pixels.
-        backbone: a name that `load_backbone` knows.
         out: folder of results.
         device: where.
     """
@@ -69,7 +68,7 @@ def run_same_source(videos: FileClips, backbone: str, out: Path, device: str = "
                 file = out / f"{file_name(f'{metric} {shots} shot {rule}')}.json"
                 if file.exists():
                     continue
-                cache = cache or _tokens(backbone, pieces, device)
+                cache = cache or _tokens(pieces, device)
                 spec = EpisodeSpec(5, shots, N_QUERY)
                 episodes = EpisodeSampler(pieces.labels, spec, N_EPISODES, EPISODE_SEED, pieces.class_names, groups)
                 name = f"frozen, {metric}"
@@ -80,8 +79,8 @@ def run_same_source(videos: FileClips, backbone: str, out: Path, device: str = "
                 result.save(file)
 
 
-def _tokens(backbone: str, clips: LabelledClips, device: str) -> PrefixCache:
-    model = TaskAdapterViT(load_backbone(backbone, img_size=SIZE), 0, T).to(device)
+def _tokens(clips: LabelledClips, device: str) -> PrefixCache:
+    model = TaskAdapterViT(load_backbone(BACKBONE, img_size=SIZE), 0, T).to(device)
     return PrefixCache(model, clips, dtype=torch.bfloat16, precision="bf16")
 
 

@@ -146,9 +146,10 @@ def attention(models, clips, episodes, number, query, block, head, token, name="
     mass = mass.mean() if head is None else mass[head]
 
     def draw(figure):
-        figures.plot_cross_video_attention(
-            weights, batch, labels, names, 3 + query, head=head, token=token, title=which, figure=figure
-        )
+        what = (weights, batch, labels, names, 3 + query)
+        axes = figures.plot_cross_video_attention(*what, head=head, title=which, figure=figure)
+        maps = figures.query_maps(weights, 3 + query, head)
+        figures.mark_token(axes[0], maps[figures.drawn_videos(maps, labels, 3 + query)], token)
 
     return draw, f"{100 * mass:.1f}%"
 

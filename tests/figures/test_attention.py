@@ -36,10 +36,11 @@ def test_query_maps_share_one_unit_of_attention_at_each_place(weights):
 
 
 def test_cross_video_attention_draws_the_shares_of_the_query(weights, clips):
-    axes = figures.plot_cross_video_attention(weights, clips, LABELS, NAMES, query=5, token=(1, 2))
+    axes = figures.plot_cross_video_attention(weights, clips, LABELS, NAMES, query=5)
     strips, bars, lines = axes
     order = [2, 0, 1, 3, 4, 5]  # own class first, the query last; the other query is not visible
     maps = figures.query_maps(weights, 5)
+    figures.mark_token(strips, maps[order], (1, 2))
     np.testing.assert_allclose(strips.images[0].get_array(), film_strip(as_frames(clips[5])))
     texts = {round(text.get_position()[1] - 0.44): text.get_text() for text in strips.texts if "%" in text.get_text()}
     for row, i in enumerate(order):

@@ -52,12 +52,12 @@ def test_an_animation_has_every_frame_for_its_time():
 
 
 def test_contact_sheet_fills_rows_and_cuts_long_names(clips):
-    sheet = figures.contact_sheet(clips[:3], ["short", "a very long name " * 9, "third"], columns=2)
+    sheet = figures.contact_sheet(clips[:5], ["short", "a very long name " * 9, "third", "fourth", "fifth"])
     strip = film_strip(as_frames(clips[0]))
     width = round(strip.shape[1] * 40 / strip.shape[0])
-    assert sheet.size == (2 * (width + 8) + 8, 2 * (40 + 22) + 8)
+    assert sheet.size == (4 * (width + 8) + 8, 2 * (40 + 22) + 8)
     pixels = np.asarray(sheet)
-    assert pixels[8 + 62 : 8 + 102, 8 : 8 + width].std() > 10  # the third strip begins the second row
+    assert pixels[8 + 62 : 8 + 102, 8 : 8 + width].std() > 10  # the fifth strip begins the second row
     assert (pixels[8 + 62 : 8 + 102, 16 + width :] == 255).all()  # nothing beside it
     assert (pixels[:, -8:] == 255).all()  # no name runs over the edge
 

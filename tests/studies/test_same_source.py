@@ -55,7 +55,7 @@ def test_the_same_source_inflates_what_is_known_by_its_source(videos, tmp_path, 
     monkeypatch.setattr(same_source, "T", 2)
     monkeypatch.setattr(same_source, "SHOTS", (1,))
     monkeypatch.setattr(same_source, "N_EPISODES", 60)
-    run_same_source(videos, "any", tmp_path / "out")
+    run_same_source(videos, tmp_path / "out")
     table = same_source_table(list(saved_results(tmp_path / "out")))
     assert list(table.rule) == [NEVER, ALLOWED] * 2
     never, allowed = (table[table.rule == rule].iloc[0] for rule in (NEVER, ALLOWED))
@@ -64,5 +64,5 @@ def test_the_same_source_inflates_what_is_known_by_its_source(videos, tmp_path, 
     assert 10 < allowed.share < 35  # 3 of 15 other pieces
     assert allowed.with_source > 45 > 30 > allowed.without_source
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}
-    run_same_source(videos, "any", tmp_path / "out")
+    run_same_source(videos, tmp_path / "out")
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}

@@ -86,7 +86,7 @@ def run_trained_on_real(args: argparse.Namespace, device: str) -> None:
 def run_cut_videos(args: argparse.Namespace, device: str) -> None:
     """Pieces of one video in support and query, allowed and not."""
     videos = same_source.open_videos(sim_to_real.real_folder(args.real))
-    same_source.run_same_source(videos, "dinov2_small", args.out, device)
+    same_source.run_same_source(videos, args.out, device)
 
 
 def run_starts(args: argparse.Namespace, device: str) -> None:
