@@ -68,7 +68,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(content: str, **_: Any) -> str:
     """Write formulas as MathML, which browsers show without a script."""
     formula = r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>'
-    return re.sub(formula, lambda m: convert(html.unescape(m[3]), "block" if m[2] == "[" else "inline"), content)
+    return re.sub(
+        formula, lambda m: convert(html.unescape(m[3]), display="block" if m[2] == "[" else "inline"), content
+    )
 
 
 def on_post_build(config: MkDocsConfig) -> None:
