@@ -85,7 +85,7 @@ def plot_dose_response(
                 np.full(len(run), dose), 100 * as_array(run), "o", mfc="none", color=colour, markersize=8, alpha=0.6
             )
     ax.plot(doses, ceiling, "--", color=GREY, linewidth=1.2)
-    ax.annotate("a fixed metric that knows both attributes", (doses[-1], ceiling[-1]), (-4, 5),
+    ax.annotate("a fixed metric that\nknows both attributes", (doses[-1], ceiling[-1]), (-4, 40),
                 textcoords="offset points", ha="right", fontsize=8.5, color=GREY)  # fmt: skip
     ax.axhline(100 * chance, **DOTTED)
     ax.annotate("chance", (doses[-1], 100 * chance), (-4, 4), textcoords="offset points", ha="right", fontsize=8.5)
