@@ -24,7 +24,7 @@ class Picture:
 
     Args:
         data: the bytes of the file.
-        kind: "webp", "gif" or "jpeg".
+        kind: "webp", "png", "gif" or "jpeg".
         alt: what the picture shows, for those who can't see it.
         width: pixels on the page.
         height: pixels on the page.

@@ -14,7 +14,7 @@ from typing import Any
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -239,25 +239,31 @@ class LiveCurves:
 
     Attributes:
         rows: the history so far.
-        image: the widget that shows the plot; `image.value` holds the PNG.
+        picture: what was drawn last, with alt text; None before. It stays in the page when training is over.
     """
 
     def __init__(self) -> None:
         self.rows: list[dict] = []
-        self.image = widgets.Image(format="png", layout={"width": "640px"})
+        self.picture: Picture | None = None
+        self._place: DisplayHandle | None = None
 
     def __call__(self, row: dict) -> None:
         """Take one row of the history, as `train` gives it."""
         self.rows.append(row)
+        self.picture = self._draw()
         if len(self.rows) == 1:
-            display(self.image)
-        self.image.value = self._draw()
+            self._place = display(self.picture, display_id=True)
+        elif self._place is not None:  # None outside of a notebook
+            self._place.update(self.picture)
 
-    def _draw(self) -> bytes:
+    def _draw(self) -> Picture:
         figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
         for ax, y in zip(axes, ("loss", "accuracy"), strict=True):
             plot_learning_curves({"training": self.rows}, y=y, ax=ax)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=80)
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=96, bbox_inches=None)
         plt.close(figure)
-        return picture.getvalue()
+        first, last = self.rows[0], self.rows[-1]
+        alt = f"""Loss and accuracy of training up to step {last["step"]}: the loss goes from {first["loss"]:.2f} to
+        {last["loss"]:.2f}, the accuracy from {first["accuracy"]:.0%} to {last["accuracy"]:.0%}."""
+        return Picture(png.getvalue(), "png", alt, 864, 288)

@@ -102,12 +102,17 @@ def test_two_hundred_changes_leak_no_figure_and_warn_about_nothing():
     assert line._show.cache_info().currsize == widgets_base.KEPT
 
 
-def test_it_draws_each_row_into_one_widget_and_leaves_no_figure():
-    live, pictures, open_before = LiveCurves(), set(), plt.get_fignums()
+def test_it_draws_each_row_into_one_place_and_leaves_no_figure(monkeypatch):
+    shown, updates = [], []
+    handle = type("Handle", (), {"update": lambda self, picture: updates.append(picture)})()
+    monkeypatch.setattr(widgets_base, "display", lambda picture, display_id: shown.append(picture) or handle)
+    live, open_before = LiveCurves(), plt.get_fignums()
     for step in (10, 20, 30):
         live({"step": step, "loss": 3.0 / step, "accuracy": step / 100})
-        pictures.add(bytes(live.image.value))
-    assert len(pictures) == 3
-    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert (len(shown), len(updates)) == (1, 2)
+    assert len({picture.data for picture in (*shown, *updates)}) == 3
+    assert live.picture is updates[-1]
+    assert Image.open(io.BytesIO(live.picture.data)).size == (live.picture.width, live.picture.height)
+    assert "up to step 30: the loss goes from 0.30 to 0.10, the accuracy from 10% to 30%" in live.picture._repr_html_()
     assert [row["step"] for row in live.rows] == [10, 20, 30]
     assert plt.get_fignums() == open_before
