@@ -165,6 +165,7 @@ def plot_parameters(
         ax.annotate("none", (zero, 0), (0, -13), xycoords=("data", "axes fraction"), textcoords="offset points",
                     ha="center", va="top", fontsize=9)  # fmt: skip
         ax.set_xticks([tick for tick in ax.get_xticks() if zero < tick / 2 and tick <= ax.get_xlim()[1]])
+        ax.minorticks_off()  # between "none" and the first power of ten they would count something
     ax.set(xlabel="trained parameters", ylabel=f"accuracy (%), 95% interval\nover {n_episodes:,} episodes")
     ax.grid(axis="y")
     return ax
