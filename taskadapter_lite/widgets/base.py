@@ -261,9 +261,9 @@ class LiveCurves:
         for ax, y in zip(axes, ("loss", "accuracy"), strict=True):
             plot_learning_curves({"training": self.rows}, y=y, ax=ax)
         png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=96, bbox_inches=None)
+        figure.savefig(png, format="png", dpi=96)
         plt.close(figure)
         first, last = self.rows[0], self.rows[-1]
         alt = f"""Loss and accuracy of training up to step {last["step"]}: the loss goes from {first["loss"]:.2f} to
         {last["loss"]:.2f}, the accuracy from {first["accuracy"]:.0%} to {last["accuracy"]:.0%}."""
-        return Picture(png.getvalue(), "png", alt, 864, 288)
+        return Picture(png.getvalue(), "png", alt, *Image.open(png).size)
