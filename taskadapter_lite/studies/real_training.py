@@ -20,7 +20,7 @@ from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, comparison_table, saved_results
-from taskadapter_lite.studies.ladder import AIM, TUNED_RATE, file_name
+from taskadapter_lite.studies.ladder import AIM, TUNED_RATE, file_name, wanted
 from taskadapter_lite.studies.sim_to_real import (
     EPISODE_SEED,
     REAL,
@@ -156,15 +156,14 @@ def run_real_training(
         seeds: of training; a frozen rung has one.
         root: folder of the real sets.
         out: folder of results and tokens.
-        only: words that the names of the rungs hold; none means all.
+        only: names of rungs, or words that they hold, see `wanted`; none means all.
         sprites: folder of `sim_to_real` whose adapters some rungs start from.
     """
     for seed in seeds:
         for name in REAL:
             parts = open_parts(root, name, budget.size)
-            for rung in RUNGS:
-                varies = rung.trainable is not None or rung.from_sprites
-                if (varies or seed == seeds[0]) and (not only or any(word in rung.name for word in only)):
+            for rung in wanted(RUNGS, only):
+                if rung.trainable is not None or rung.from_sprites or seed == seeds[0]:
                     _run_rung(rung, budget, seed, name, parts, out, sprites)
 
 

@@ -82,7 +82,7 @@ def test_a_sheet_shows_every_class_once(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         "taskadapter_lite.commands.render.contact_sheet",
-        lambda clips, names, columns: drawn.extend(names) or Image.new("RGB", (len(clips), 1)),
+        lambda clips, names: drawn.extend(names) or Image.new("RGB", (len(clips), 1)),
     )
     assert main(["render", "--sheet", str(tmp_path / "new" / "sheet.png")]) == 0
     assert sorted(drawn) == sorted(ACTIONS)
