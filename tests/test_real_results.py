@@ -13,10 +13,10 @@ from taskadapter_lite.results import RunResult, saved_results
 from taskadapter_lite.studies.embedding_start import embedding_start_table
 from taskadapter_lite.studies.real_training import PARTS, RUNGS, load_real_training, real_training_table
 from taskadapter_lite.studies.same_source import same_source_table
-from taskadapter_lite.studies.sim_to_real import TEST, VALIDATION, load_sim_to_real, sim_to_real_table
+from taskadapter_lite.studies.sim_to_real import VALIDATION, load_sim_to_real, sim_to_real_table
 
 REAL = RESULTS / "real"
-SETS = {VALIDATION: VALIDATION, TEST: TEST, "ssv2_toy": "Something-Something", "signs": "signs"}
+SETS = {VALIDATION: "sprites, validation classes", "ssv2_toy": "Something-Something", "signs": "signs"}
 
 
 def sim_lines() -> list[str]:

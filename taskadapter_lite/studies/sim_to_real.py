@@ -1,8 +1,7 @@
 """Adapters trained on rendered sprites alone -> how well they tell real videos apart, of which they have seen none.
 
 The backbone is a frozen image transformer in frames of 112 x 112 pixels. Nothing is chosen on the real sets: they are
-tested once for each rung and seed, all of their classes, on the same episodes, beside sprites of validation classes and
-of test classes.
+tested once for each rung and seed, all of their classes, on the same episodes, beside sprites of validation classes.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ TEST_SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=3)
 EPISODE_SEED = 77  # of every test list
 RATE = 1e-3  # of all rungs, from a first trial with one seed; not tuned
 REAL = ("ssv2_toy", "signs")  # folders below --real
-VALIDATION, TEST = "sprites, validation classes", "sprites, test classes"
+VALIDATION = "sprites, validation classes"
 TEMPERATURES = {"otam": 2.0, "otam_minus_mean": 2.0, "cosine": 16.0}  # OTAM sums 16 frame distances
 
 
@@ -86,8 +85,8 @@ class SimBudget:
     Attributes:
         n_steps: training episodes, 5-way 1-shot with one query a class.
         clips_per_class: rendered training clips of each of the 64 classes, shared out among the levels.
-        sprite_clips: rendered clips a class and level of validation and of test.
-        n_test: episodes of each set; a third of them for validation.
+        val_clips: rendered validation clips a class and level.
+        n_test: episodes of each real set; a third of them for validation.
         depth: adapted blocks.
         temporal_std: spread of the temporal embedding's start.
         backbone: a name that `load_backbone` knows.
@@ -97,7 +96,7 @@ class SimBudget:
 
     n_steps: int = 200
     clips_per_class: int = 12
-    sprite_clips: int = 4
+    val_clips: int = 4
     n_test: int = 120
     depth: int = 2
     temporal_std: float = 0.5
@@ -151,11 +150,8 @@ def open_real(root: Path, name: str, size: int, class_names: Sequence[str] | Non
 
 
 def open_sets(root: Path, budget: SimBudget) -> dict[str, LabelledClips]:
-    """Sprites of validation and of test classes, and both real sets with all their classes."""
-    found: dict[str, LabelledClips] = {
-        name: sprites(part, budget.sprite_clips, ("plain", "cluttered"), budget)
-        for name, part in ((VALIDATION, "val"), (TEST, "test"))
-    }
+    """Validation sprites, and both real sets with all their classes."""
+    found: dict[str, LabelledClips] = {VALIDATION: sprites("val", budget.val_clips, ("plain", "cluttered"), budget)}
     return found | {name: open_real(root, name, budget.size) for name in REAL}
 
 
