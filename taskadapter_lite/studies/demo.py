@@ -122,13 +122,15 @@ def table_of_tasks(record: RunResult) -> str:
 def draw_actions(results: list[RunResult], model: TaskAdapterViT, clips: LabelledClips, out: Path) -> None:
     """ladder.png and cross_video_attention.png."""
     figures.use_style()
-    figure, axes = plt.subplots(1, len(N_TEST), figsize=(11, 2.6), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(N_TEST), figsize=(10, 2.8), sharex=True, layout="constrained")
     for ax, shots in zip(axes, N_TEST, strict=True):
         rows = [result for result in results if result.metadata["shots"] == shots]
         means, halves = zip(*(accuracy_interval(result.accuracies) for result in rows), strict=True)
         names = [result.name.rpartition(", ")[0] for result in rows]
         figures.plot_ladder(names, means, halves, len(rows[0].accuracies), 0.2, highlight=names[-1:], ax=ax)
         ax.set_title(f"5-way {shots}-shot, unseen classes")
+    for ax in axes[1:]:
+        ax.set_yticklabels([])  # the same rows
     figure.savefig(out / "ladder.png")
     plt.close(figure)
     episode = first_right(model, clips, saved_episodes(1, clips)[:20])
