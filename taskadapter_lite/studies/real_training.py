@@ -13,13 +13,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.cache import PrefixCache
 from taskadapter_lite.data.labelled import FileClips
 from taskadapter_lite.episodes import EpisodeSampler, check_disjoint
 from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.results import RunResult, comparison_table, saved_results
+from taskadapter_lite.studies import sim_to_real
 from taskadapter_lite.studies.ladder import AIM, TUNED_RATE, file_name, wanted
 from taskadapter_lite.studies.sim_to_real import (
     EPISODE_SEED,
@@ -27,7 +27,8 @@ from taskadapter_lite.studies.sim_to_real import (
     TEMPERATURES,
     TEST_SPEC,
     TRAINING_SPEC,
-    T,
+    Rung,
+    SimBudget,
     open_real,
 )
 from taskadapter_lite.training.checkpoints import load_checkpoint
@@ -109,15 +110,13 @@ def build(rung: RealRung, budget: RealBudget, seed: int, sprites: Path | None) -
     Raises:
         ValueError: it starts from adapters of sprites, and no folder of `sim_to_real` is given.
     """
-    torch.manual_seed(seed)
-    backbone = load_backbone(budget.backbone, img_size=budget.size)
-    place, std = ("adapted", 0.5) if rung.axes else (None, 0.0)
-    model = TaskAdapterViT(backbone, budget.depth, T, axes=rung.axes, temporal_embedding=place, temporal_std=std)
+    same = SimBudget(depth=budget.depth, backbone=budget.backbone, size=budget.size, device=budget.device)
+    model = sim_to_real.build(Rung(rung.name, rung.axes), same, seed)
     if rung.from_sprites:
         if sprites is None:
             raise ValueError(f"{rung.name!r} needs --start DIR, the folder of --tasks sim-to-real with its runs")
         load_checkpoint(sprites / "runs" / SPRITES_RUN.format(seed) / "adapters.safetensors", model)
-    return model.to(budget.device)
+    return model
 
 
 def train_rung(

@@ -40,8 +40,7 @@ def made(monkeypatch):
         torch.manual_seed(1)
         return load_backbone(pretrained=False, img_size=img_size, embed_dim=16, depth=2, num_heads=2)
 
-    for module in (real_training, sim_to_real):
-        monkeypatch.setattr(module, "load_backbone", tiny)
+    monkeypatch.setattr(sim_to_real, "load_backbone", tiny)
     monkeypatch.setattr(real_training, "open_real", lambda root, name, size: Noise(name))
 
 
