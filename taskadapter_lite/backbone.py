@@ -180,7 +180,7 @@ def without_slow_attention(backbone: VisionTransformer) -> None:
 
 @contextmanager
 def in_precision(backbone: VisionTransformer, precision: str) -> Iterator[None]:
-    """Within it, what the backbone's blocks compute without gradient is in "fp32" or "bf16" (autocast).
+    """Within it, what the backbone's blocks compute is in "fp32" or "bf16" (autocast).
 
     On processors with bfloat16 instructions, "bf16" doubles the speed of an adapted tail on a CPU; others are slower.
     """

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from taskadapter_lite.backbone import without_slow_attention
+from taskadapter_lite.backbone import in_precision
 from taskadapter_lite.cache import PrefixCache, ReadAhead, read_clips
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode, Episodes
@@ -132,8 +132,6 @@ class Trainer:
             model.scope = config.scope
         if config.trainable == "all":
             model.backbone.requires_grad_(True)
-        if config.precision == "bf16":
-            without_slow_attention(model.backbone)
         self.labels = torch.tensor(clips.labels)
         self.device = next(model.parameters()).device
         self.text = None if text is None else text.for_classes(clips.class_names).to(self.device)
@@ -196,7 +194,7 @@ class Trainer:
     def _loss(self, numbers: Sequence[int], episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
         """Loss (E,) and accuracy (E,) of episodes of equal shape, in one pass of the adapted blocks."""
         n_way, k_shot, _ = episodes[0].shape
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with in_precision(self.model.backbone, self.config.precision):
             tokens = torch.stack([self._tokens(e, n) for e, n in zip(episodes, numbers, strict=True)])
             features = self.model.adapt(tokens, n_way * k_shot)
         query_labels = torch.stack([e.query_labels for e in episodes]).to(self.device, non_blocking=True)
@@ -262,8 +260,6 @@ def remember_settings(model: TaskAdapterViT) -> Callable[[], None]:
     scope, trained_with = model.scope, model.trained_with
     modes = [(module, module.training) for module in model.modules()]
     trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    attentions: list[Any] = [block.attn for block in model.backbone.blocks]
-    fused = [attention.fused_attn for attention in attentions]
 
     def restore() -> None:
         model.scope, model.trained_with = scope, trained_with
@@ -271,7 +267,5 @@ def remember_settings(model: TaskAdapterViT) -> Callable[[], None]:
             module.training = mode
         for parameter, trains in trainable:
             parameter.requires_grad_(trains)
-        for attention, was_fused in zip(attentions, fused, strict=True):
-            attention.fused_attn = was_fused
 
     return restore
