@@ -16,7 +16,8 @@ import av
 from barcodes import GOPS, cut_by_copy, kinds, make_barcodes, numbers, shown_by_ffmpeg
 
 from taskadapter_lite.data import decoding
-from taskadapter_lite.data.clips import ClipError, read_clip, read_frames, sample_frames
+from taskadapter_lite.data.clips import read_clip, read_frames, sample_frames
+from taskadapter_lite.data.decoding import ClipError
 from taskadapter_lite.files import write_json
 from taskadapter_lite.results import environment
 

@@ -4,14 +4,7 @@ Start at `ClipFolder` (one folder a class) or `open_dataset` (a published split)
 """
 
 from taskadapter_lite.data.checking import Report, check_dataset
-from taskadapter_lite.data.clips import (
-    VIDEO_SUFFIXES,
-    ClipError,
-    read_clip,
-    read_frames,
-    resize_and_crop,
-    sample_frames,
-)
+from taskadapter_lite.data.clips import read_clip, read_frames, resize_and_crop, sample_frames
 from taskadapter_lite.data.datasets import (
     ClipFolder,
     FrameFolder,
@@ -20,6 +13,7 @@ from taskadapter_lite.data.datasets import (
     bundled_clips,
     open_dataset,
 )
+from taskadapter_lite.data.decoding import VIDEO_SUFFIXES, ClipError
 from taskadapter_lite.data.labelled import FileClips, LabelledClips
 from taskadapter_lite.data.own_videos import VideoTask, find_videos, read_videos
 from taskadapter_lite.data.public import PARTS, ListedClip, published_datasets, published_split, read_split_list

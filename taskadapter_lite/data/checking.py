@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
 from taskadapter_lite.bars import progress_bar
-from taskadapter_lite.data.clips import ClipError
+from taskadapter_lite.data.decoding import ClipError
 from taskadapter_lite.data.labelled import read_through
 from taskadapter_lite.data.public import (
     ListedClip,

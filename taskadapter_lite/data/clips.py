@@ -8,9 +8,7 @@ from typing import cast
 import torch
 from torchvision.transforms.v2 import functional as transforms
 
-from taskadapter_lite.data.decoding import VIDEO_SUFFIXES, ClipError, decode_frames, list_frames
-
-__all__ = ["VIDEO_SUFFIXES", "ClipError", "list_frames", "read_clip", "read_frames", "resize_and_crop", "sample_frames"]
+from taskadapter_lite.data.decoding import decode_frames
 
 
 def sample_frames(

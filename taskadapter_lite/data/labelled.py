@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import Dataset
 
 from taskadapter_lite.bars import progress_bar
-from taskadapter_lite.data.clips import ClipError, read_clip, sample_frames
-from taskadapter_lite.data.decoding import decode_frames, list_frames
+from taskadapter_lite.data.clips import read_clip, sample_frames
+from taskadapter_lite.data.decoding import ClipError, decode_frames, list_frames
 from taskadapter_lite.episodes import class_numbers
 from taskadapter_lite.files import refuse_outside
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from taskadapter_lite.data.clips import VIDEO_SUFFIXES, read_clip
+from taskadapter_lite.data.clips import read_clip
+from taskadapter_lite.data.decoding import VIDEO_SUFFIXES
 from taskadapter_lite.data.public import find_clips, sort_by_class
 from taskadapter_lite.episodes import loose_name
 

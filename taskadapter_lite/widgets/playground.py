@@ -14,7 +14,8 @@ from typing import Any
 import ipywidgets as widgets
 import torch
 
-from taskadapter_lite.data.clips import VIDEO_SUFFIXES, ClipError, read_clip
+from taskadapter_lite.data.clips import read_clip
+from taskadapter_lite.data.decoding import VIDEO_SUFFIXES, ClipError
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.data.own_videos import find_videos
 from taskadapter_lite.figures import plot_cross_video_attention, show_episode

@@ -12,7 +12,8 @@ from made_videos import frame_numbers, make_frame_folder, make_video
 from PIL import Image
 
 from taskadapter_lite.data import decoding
-from taskadapter_lite.data.clips import ClipError, list_frames, read_clip, read_frames, resize_and_crop, sample_frames
+from taskadapter_lite.data.clips import read_clip, read_frames, resize_and_crop, sample_frames
+from taskadapter_lite.data.decoding import ClipError, list_frames
 
 CODECS = {"h264.mp4": "libx264", "mpeg4.avi": "mpeg4", "mjpeg.avi": "mjpeg", "vp9.webm": "libvpx-vp9"}
 

@@ -14,7 +14,8 @@ from PIL import Image
 READER = """
 import json, sys
 from taskadapter_lite.data import decoding
-from taskadapter_lite.data.clips import ClipError, read_clip
+from taskadapter_lite.data.clips import read_clip
+from taskadapter_lite.data.decoding import ClipError
 backends = {"decord": decoding.decord, "pyav": None}
 for path in sys.stdin.read().splitlines():
     for name, decoding.decord in backends.items():

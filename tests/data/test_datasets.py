@@ -24,7 +24,8 @@ from taskadapter_lite.data import (
     open_dataset,
     verify_bundled,
 )
-from taskadapter_lite.data.clips import ClipError, read_clip, sample_frames
+from taskadapter_lite.data.clips import read_clip, sample_frames
+from taskadapter_lite.data.decoding import ClipError
 from taskadapter_lite.episodes import EpisodeSampler, EpisodeSpec
 from taskadapter_lite.sprites.render import ACTIONS, render_clips
 

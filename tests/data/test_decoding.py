@@ -13,7 +13,8 @@ from barcodes import GOPS, bars, cut_by_copy, kinds, make_barcodes, numbers, sho
 from PIL import Image
 
 from taskadapter_lite.data import decoding
-from taskadapter_lite.data.clips import ClipError, list_frames, read_clip, read_frames, sample_frames
+from taskadapter_lite.data.clips import read_clip, read_frames, sample_frames
+from taskadapter_lite.data.decoding import ClipError, list_frames
 
 INPUTS = Path(__file__).parents[3] / "shared" / "inputs"
 SHOWN = json.loads((INPUTS / "shown_frames.json").read_text()) if INPUTS.is_dir() else {}

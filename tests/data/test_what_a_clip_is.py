@@ -11,8 +11,8 @@ from PIL import Image
 from taskadapter_lite.backbone import load_backbone
 from taskadapter_lite.data import labelled
 from taskadapter_lite.data.checking import check_dataset
-from taskadapter_lite.data.clips import ClipError
 from taskadapter_lite.data.datasets import ClipFolder, FrameFolder, open_dataset
+from taskadapter_lite.data.decoding import ClipError
 from taskadapter_lite.data.public import find_clips, part_folders, sort_by_class
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.widgets.playground import FewShotPlayground
