@@ -132,9 +132,7 @@ class EpisodeSampler(EpisodeList):
 
     Args:
         labels: data set class of each clip.
-        spec: size of an episode.
-        n_episodes: length of the list.
-        seed: 0 or above.
+        spec, n_episodes, seed: as `EpisodeList` takes them.
         class_names: used to name classes in error messages.
         groups: what each clip was cut from, such as a film: one value a clip. Support and query of a class then never
             share a group. None lets every clip stand for itself.

@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,8 +77,9 @@ def _decode(path: Path, choose: Choose) -> np.ndarray:
                 raise ClipError(path, "the file is empty")
         with av.open(str(path)) as container:  # opened once: on short clips, opening costs as much as decoding
             packets = _read_packets(path, container)
-            header = _read_header(path, container, packets)
-            if header.decord_is_exact:
+            header = _read_header(container, packets)
+            header.check(path)
+            if decord is not None and header.pixel_aspect == 1 and _can_seek(container, packets) and _is_plain(path):
                 with suppress(RuntimeError, decord.DECORDError):  # its thread reads ahead, and may trip over damage
                     return _read_with_decord(path, choose, header)
             return _read_with_pyav(path, choose, header, packets)
@@ -140,7 +141,6 @@ class _Header:
     end: float  # seconds
     starts_with_keyframe: bool
     pixel_aspect: float
-    decord_is_exact: bool
 
     def check(self, path: Path) -> None:
         """Refuse a cut file that a decoder reads to its early end without an error.
@@ -172,28 +172,25 @@ def _read_packets(path: Path, container: av.container.InputContainer) -> list[av
     return [packet for packet in container.demux(stream) if packet.size]
 
 
-def _read_header(path: Path, container: av.container.InputContainer, packets: list[av.Packet]) -> _Header:
+def _read_header(container: av.container.InputContainer, packets: list[av.Packet]) -> _Header:
     stream = container.streams.video[0]
-    aspect = float(stream.sample_aspect_ratio or 1)
     shown = [packet for packet in packets if not packet.is_discard]
     keys = [packet.is_keyframe for packet in packets]
     ends = [packet.pts + (packet.duration or 0) for packet in shown if packet.pts is not None]
-    header = _Header(
+    return _Header(
         declared_frames=stream.frames,
         declared_seconds=_declared_seconds(container, stream),
         by_time="mp4" in container.format.name or container.format.name == "avi" or not stream.frames,
         packets=len(shown),
         end=max(ends, default=0) * float(stream.time_base or 0),
         starts_with_keyframe=not any(keys) or keys[0],
-        pixel_aspect=aspect,
-        decord_is_exact=decord is not None and aspect == 1 and _can_seek(container, stream, packets),
+        pixel_aspect=float(stream.sample_aspect_ratio or 1),
     )
-    header.check(path)
-    return replace(header, decord_is_exact=header.decord_is_exact and _is_plain(path))
 
 
-def _can_seek(container: av.container.InputContainer, stream: av.VideoStream, packets: list[av.Packet]) -> bool:
+def _can_seek(container: av.container.InputContainer, packets: list[av.Packet]) -> bool:
     """Whether every keyframe of an H.264 mp4 or mov file is an IDR: no frame after it needs one before it."""
+    stream = container.streams.video[0]
     if (
         len(packets) < LONG
         or "mp4" not in container.format.name
@@ -202,7 +199,7 @@ def _can_seek(container: av.container.InputContainer, stream: av.VideoStream, pa
     ):
         return False
     times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
-    if len(times) < max(len(packets), 1) or min(times) != 0:
+    if len(times) < len(packets) or min(times) != 0:
         return False
     prefix = ((stream.codec_context.extradata or b"\0" * 5)[4] & 3) + 1  # avcC: bytes of the length before a unit
     kinds = [_units(bytes(packet), prefix) for packet in packets if packet.is_keyframe]

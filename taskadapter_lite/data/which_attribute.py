@@ -123,9 +123,7 @@ class AttributeEpisodes(EpisodeList):
 
     Args:
         clips: where the values of each clip are known.
-        spec: size of an episode; queries are balanced.
-        n_episodes: length of the list.
-        seed: 0 or above.
+        spec, n_episodes, seed: as `EpisodeList` takes them; queries are balanced.
         rules: the attributes that may count; attributes that are no rule take one value in the whole episode.
         mix: share of episodes whose rule is drawn from all rules evenly; the others have the first rule. 0 is plain
             few-shot learning, 1 makes every rule equally frequent.
