@@ -214,6 +214,8 @@ def refuse_two_spellings(class_names: Iterable[str]) -> None:
 def split_classes(class_names: Sequence[str], seed: int = 0) -> dict[str, list[str]]:
     """Divide classes into disjoint parts at random, 64, 12 and 24 of 100 as the published splits do.
 
+    Of 15 classes or more each part gets at least five, so that 5-way episodes can be drawn from it.
+
     The order is that of a hash of (seed, name): the same on every machine.
 
     Returns:
@@ -226,7 +228,8 @@ def split_classes(class_names: Sequence[str], seed: int = 0) -> dict[str, list[s
         raise ValueError(f"a split needs at least 3 different classes, not {list(class_names)}")
     refuse_two_spellings(class_names)
     order = sorted(class_names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-    n_val, n_test = (max(1, round(share * len(order))) for share in (0.12, 0.24))
+    least = 5 if len(order) >= 15 else 1
+    n_val, n_test = (max(least, round(share * len(order))) for share in (0.12, 0.24))
     n_val = max(1, min(n_val, len(order) - n_test - 1))
     n_test = min(n_test, len(order) - n_val - 1)
     cuts = {"val": order[:n_val], "test": order[n_val : n_val + n_test], "train": order[n_val + n_test :]}
