@@ -139,14 +139,14 @@ def otam_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot", g
     return -_otam_pair(frame_distances(support, query, aggregation), gamma).mean(-1)
 
 
-def otam_minus_mean_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot", gamma: float = 0.1) -> Tensor:
+def otam_minus_mean_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot") -> Tensor:
     """`otam_scores` after each clip's mean over its frames is taken from its features.
 
     What all frames of a clip share, its look, no longer counts; how frames differ from each other does. That helps
     where the look belongs to the thing or the person and not to the class, and hurts where it names the class.
     """
     s, q = (x.float() - x.float().mean(-2, keepdim=True) for x in (support, query))
-    return otam_scores(s, q, aggregation, gamma)
+    return otam_scores(s, q, aggregation)
 
 
 def bimhm_scores(support: Tensor, query: Tensor, aggregation: str = "per_shot") -> Tensor:

@@ -22,6 +22,7 @@ import torch
 from taskadapter_lite.files import write_json
 
 RESULT_FORMAT = 1
+N_DRAWS = 2000  # of a bootstrap
 
 
 @dataclass
@@ -279,7 +280,7 @@ def class_interval(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
     return max(0.0, mean - half_width), min(1.0, mean + half_width)
 
 
-def clip_interval(runs: Sequence[Mapping[str, Sequence]], n_draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+def clip_interval(runs: Sequence[Mapping[str, Sequence]]) -> tuple[float, float]:
     """95% interval of the accuracy if other clips of the same classes had been there: a bootstrap over clips.
 
     With few clips a class every clip is in many episodes, and an interval over episodes is too narrow. Here clips are
@@ -297,10 +298,10 @@ def clip_interval(runs: Sequence[Mapping[str, Sequence]], n_draws: int = 2000, s
     if clip.size == 0:
         raise ValueError("no queries: a bootstrap over clips needs some")
     support = support.reshape(len(clip), -1)
-    rng, n_clips = np.random.default_rng(seed), int(max(clip.max(), support.max())) + 1
+    rng, n_clips = np.random.default_rng(0), int(max(clip.max(), support.max())) + 1
     known = np.union1d(clip, support)
     accuracies = []
-    for _ in range(n_draws):
+    for _ in range(N_DRAWS):
         drawn = np.bincount(rng.choice(known, known.size), minlength=n_clips)
         weight = drawn[clip] * drawn[support].mean(1)
         accuracies.append((weight * right).sum() / weight.sum() if weight.any() else right.mean())
