@@ -80,9 +80,12 @@ def test_another_place_is_another_mark_on_the_same_figure(clips, episodes, model
     anew = widgets.AttentionExplorer(models, clips, episodes)
     anew.frame.value, anew.patch.value = 0, 1
     assert explorer.picture.value == anew.picture.value  # nothing of the earlier marks is left
-    (whole,) = anew.draws()
-    whole.keywords["token"] = (0, 1)
-    at_once = widgets_base.png_bytes([widgets_base.Drawing(whole).pixels()])
+    (whole,), (maps,) = anew.draws(), anew._maps()
+
+    def marked(figure):
+        figures.mark_token(whole(figure=figure)[0], maps[figures.drawn_videos(maps, anew._labels, anew._row)], (0, 1))
+
+    at_once = widgets_base.png_bytes([widgets_base.Drawing(marked).pixels()])
     shown, expected = (np.asarray(Image.open(io.BytesIO(data)), float) for data in (anew.picture.value, at_once))
     assert np.abs(shown - expected).mean() < 0.5  # of 255: the same but for what lies on top of what
 
