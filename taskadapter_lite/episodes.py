@@ -165,8 +165,8 @@ class EpisodeSampler(EpisodeList):
             name = f"{c} ({class_names[c]})" if class_names is not None else str(c)
             if len(members) < spec.clips_needed:
                 raise ValueError(
-                    f"class {name} has {len(members)} clips; an episode of {spec.k_shot} shots and {spec.n_query} "
-                    f"queries a class needs {spec.clips_needed}"
+                    f"class {name} needs {spec.clips_needed} clips for k_shot={spec.k_shot} and "
+                    f"n_query={spec.n_query}, and has {len(members)}"
                 )
             if self.groups is not None and not self._can_share(self._group_sizes(members), len(members), 0, n_query):
                 raise ValueError(

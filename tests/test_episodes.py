@@ -80,7 +80,7 @@ def test_unbalanced_queries_keep_their_number_and_vary_in_shares():
     "spec, words",
     [
         ({"n_way": 8}, "n_way is 8 but the labels hold 7 classes"),
-        ({"k_shot": 4, "n_query": 3}, "class 0 has 6 clips; an episode of 4 shots and 3 queries a class needs 7"),
+        ({"k_shot": 4, "n_query": 3}, "class 0 needs 7 clips for k_shot=4 and n_query=3, and has 6"),
         ({"k_shot": 0}, "k_shot is 0"),
         ({"n_way": 1}, "n_way is 1"),
         ({"query_alpha": 0.0}, "concentration"),
@@ -93,7 +93,7 @@ def test_impossible_episodes_are_refused(spec, words):
 
 
 def test_a_refusal_names_the_class():
-    with pytest.raises(ValueError, match=r"class 1 \(fall\) has 1 clips"):
+    with pytest.raises(ValueError, match=r"class 1 \(fall\) needs 2 clips for k_shot=1 and n_query=1, and has 1"):
         EpisodeSampler([0, 0, 1], EpisodeSpec(n_way=2), 1, 0, class_names=["rise", "fall"])
 
 
