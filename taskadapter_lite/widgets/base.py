@@ -258,8 +258,8 @@ class LiveCurves:
 
     def _draw(self) -> Picture:
         figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-        for ax, y in zip(axes, ("loss", "accuracy"), strict=True):
-            plot_learning_curves({"training": self.rows}, y=y, ax=ax)
+        for ax, y, scale in zip(axes, ("loss", "accuracy"), (1, 100), strict=True):
+            plot_learning_curves({"training": self.rows}, y=y, scale=scale, ax=ax)
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=96)
         plt.close(figure)
