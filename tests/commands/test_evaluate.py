@@ -126,7 +126,7 @@ def test_mistakes_are_one_line(run_folder, tmp_path, capsys):
             f"training and test classes must not overlap, but both hold {seen}",
         ),
         (["--random-weights", "--metric", "trx", *SMALL], "has trained parameters"),
-        (["--random-weights", *SMALL, "--k-shot", "9"], "has 3 clips"),
+        (["--random-weights", *SMALL, "--k-shot", "9"], "and has 3"),
         (["--random-weights", *SMALL, "--episode-list", str(tmp_path / "none.json")], "none.json"),
     ]:
         assert main(["evaluate", *arguments]) == 2
