@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from test_readme import PAGE, README, RESULTS
 
-from taskadapter_lite.results import RunResult, saved_results
+from taskadapter_lite.results import RunResult, accuracy_interval, saved_results
 from taskadapter_lite.studies.embedding_start import embedding_start_table
 from taskadapter_lite.studies.real_training import PARTS, RUNGS, load_real_training, real_training_table
 from taskadapter_lite.studies.same_source import same_source_table
@@ -28,6 +28,23 @@ def sim_lines() -> list[str]:
             cells += [f"{row[f'{kind}_low']:.1f} to {row[f'{kind}_high']:.1f}" for kind in ("clip", "class")]
             gain = f"{row['difference']:.1f} +- {row['difference_ci95']:.1f}"
             lines.append("| " + " | ".join([*cells, "-" if row["name"] == "Frozen, OTAM" else gain]) + " |")
+    return lines
+
+
+def beside_time_lines() -> list[str]:
+    """Rows of the table of what else was trained, beside adapters for time with OTAM, seed by seed."""
+    time, runs = "+ time, OTAM", {}
+    for r in load_sim_to_real(REAL / "sim_to_real"):
+        runs.setdefault((r.name, r.metadata["set"]), {})[r.seeds["training"]] = 100 * np.array(r.accuracies)
+    lines = []
+    for rung in [name for name, first in runs if name.startswith("+") and name != time and first == VALIDATION]:
+        for name, shown in SETS.items():
+            own, beside = runs[(rung, name)], runs[(time, name)]
+            gains = np.array([own[seed] - beside[seed] for seed in sorted(own)])
+            mean, half = accuracy_interval(gains.mean(axis=0))
+            single = gains.mean(axis=1)
+            range_ = f"{single.min():.1f} to {single.max():.1f}" if len(single) > 1 else "-"
+            lines.append("| " + " | ".join([rung, shown, str(len(single)), f"{mean:.1f} +- {half:.1f}", range_]) + " |")
     return lines
 
 
@@ -72,7 +89,7 @@ def training_lines() -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("lines", [sim_lines, source_lines, start_lines, training_lines])
+@pytest.mark.parametrize("lines", [sim_lines, beside_time_lines, source_lines, start_lines, training_lines])
 def test_each_row_says_what_its_files_say(lines):
     rows = lines()
     assert len(rows) >= 2
@@ -101,6 +118,28 @@ def test_what_is_said_of_sprites_to_real_videos():
             assert row["mean"] < 40
         assert f"{shown} by {said[0]} points with time and {said[1]} with task attention too" in words()
     assert table.loc["Frozen, OTAM", "mean"] < 20 < table.loc["+ time, OTAM", "clip_high"]
+
+
+def test_what_is_said_of_what_else_was_trained():
+    rows = {tuple(line.strip("| ").split(" | ")[:2]): line.strip("| ").split(" | ")[2:] for line in beside_time_lines()}
+    single = {key: [float(x) for x in cells[2].split(" to ")] for key, cells in rows.items()}
+    plain, task, minus, cosine = (
+        {shown: (name, shown) for shown in SETS.values()}
+        for name in (
+            "+ time, OTAM, plain sprites alone",
+            "+ task, inductive, OTAM",
+            "+ time, OTAM minus clip mean",
+            "+ time, cosine",
+        )
+    )
+    assert f"lose {rows[plain['signs']][1][1:]} points on signs, in every seed" in words()
+    assert f"and {rows[plain[SETS[VALIDATION]]][1][1:]} on sprites" in words()
+    assert single[plain["signs"]][1] < 0
+    both_signs = [plain["Something-Something"], *task.values(), *minus.values()]
+    assert all(low < 0 < high for low, high in (single[key] for key in both_signs))
+    assert single[cosine[SETS[VALIDATION]]][1] < 0
+    assert single[cosine["signs"]][1] < 0 < single[cosine["Something-Something"]][0]
+    assert [cells[0] for (name, _), cells in rows.items() if name == "+ time, cosine"] == ["2"] * 3  # "in both seeds"
 
 
 def test_what_is_said_of_training_on_a_few_real_videos():
