@@ -34,10 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mix", type=float, help="share of episodes whose rule is drawn evenly (default: 1)")
     parser.add_argument("--frames", type=int, help="frames a clip of which-attribute (default: 1)")
     parser.add_argument("--rules", nargs="+", choices=ATTRIBUTES, help="which may count (default: colour form)")
-    text = (
-        "folder of an earlier run of which-attribute to start from its adapters: all rules from actions alone, those "
-    )
-    text += "from one frame; for real-training a folder of sim-to-real"
+    text = "folder of an earlier run to go on from: of one frame, or of actions alone where these count beside looks; "
+    text += "for real-training, of sim-to-real"
     parser.add_argument("--start", type=Path, help=text)
     parser.add_argument("--figures", type=Path, help="folder for pictures of the results of which-attribute")
     parser.add_argument("--real", metavar="DIR", help="folder of real videos (default: $TASKADAPTER_REAL)")

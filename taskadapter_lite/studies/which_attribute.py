@@ -256,7 +256,7 @@ def start_from(model: TaskAdapterViT, budget: TaskBudget, rung: TaskRung, seed: 
     """
     assert budget.start is not None
     if budget.taught_actions:
-        earlier, name = replace(budget, rules=("action",)), rung.name
+        earlier, name = replace(budget, rules=("action",), mix=1.0), rung.name
     else:
         earlier, name = TaskBudget(), rung.name.removesuffix(", OTAM")
     taught = new_model(rung, earlier)

@@ -155,10 +155,11 @@ def test_tasks_of_actions_and_looks_start_from_tasks_in_which_actions_alone_coun
     )
     taught, _, about = trained_rung(rung, alone, 0, Pool(4, tmp_path, n_draws=2), tmp_path, False)
     assert about["start"] == "adapters of the main setting"
-    model = new_model(rung, everything)
-    start_from(model, everything, rung, 0)
-    for name, value in taught.adapter_state().items():
-        assert torch.equal(model.adapter_state()[name], value), name
+    for budget in (everything, replace(everything, mix=0.5)):
+        model = new_model(rung, budget)
+        start_from(model, budget, rung, 0)
+        for name, value in taught.adapter_state().items():
+            assert torch.equal(model.adapter_state()[name], value), name
     files = {
         result_file(tmp_path, rung, b, "seen values", "as trained", 0)
         for b in (everything, replace(everything, start=None))
