@@ -79,7 +79,7 @@ def predict(
     return Prediction(scores, features, record.weights.get("task", {}))
 
 
-def untrained_metric(model: TaskAdapterViT) -> str:
+def fixed_metric(model: TaskAdapterViT) -> str:
     """The metric that the adapters were trained with; cosine where none is known or it has parameters of its own."""
     name, _ = scores_of(model.trained_with)
     return "cosine" if METRICS[name].has_parameters else name

@@ -11,13 +11,13 @@ from taskadapter_lite import figures
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.episodes import Episode
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.prediction import Prediction, predict, untrained_metric
+from taskadapter_lite.prediction import Prediction, fixed_metric, predict
 
 
 def answer(model: TaskAdapterViT, clips: LabelledClips, episode: Episode) -> Prediction:
-    """What the model says of an episode's queries, by `untrained_metric`."""
+    """What the model says of an episode's queries, by `fixed_metric`."""
     support, query = clips.read_batch(episode.clips).tensor_split([len(episode.support)])
-    return predict(model, support, episode.support_labels, query, untrained_metric(model))
+    return predict(model, support, episode.support_labels, query, fixed_metric(model))
 
 
 def first_right(model: TaskAdapterViT, clips: LabelledClips, episodes: list[Episode]) -> Episode:

@@ -20,7 +20,7 @@ from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.data.own_videos import find_videos
 from taskadapter_lite.figures import plot_cross_video_attention, show_episode
 from taskadapter_lite.model import TaskAdapterViT
-from taskadapter_lite.prediction import Familiarity, Prediction, predict, untrained_metric
+from taskadapter_lite.prediction import Familiarity, Prediction, fixed_metric, predict
 from taskadapter_lite.widgets.base import (
     LABELS,
     WARNING,
@@ -214,7 +214,7 @@ class FewShotPlayground(FigureWidget):
         self.prediction = None
         if len(self.classes) >= 2 and self.queries:
             support, labels, query = self._task()
-            self.prediction = predict(self.model, support, labels, query, untrained_metric(self.model))
+            self.prediction = predict(self.model, support, labels, query, fixed_metric(self.model))
         self.given.value = self._list()
         self._show.cache_clear()
         with self.hold_updates():
@@ -250,7 +250,7 @@ class FewShotPlayground(FigureWidget):
         answers = zip(self._names_of(len(self.names)), self.prediction.labels, self.prediction.scores, strict=True)
         rows = [[file, names[int(label)], *(f"{score:.3f}" for score in scores)] for file, label, scores in answers]
         scores = table(["clip", "taken for", *(f"score of {name}" for name in names)], rows, bold=[self.query.value])
-        return scores + f"<p>Scores: {untrained_metric(self.model)}, higher is more alike.</p>" + self._warning()
+        return scores + f"<p>Scores: {fixed_metric(self.model)}, higher is more alike.</p>" + self._warning()
 
     def _warning(self) -> str:
         if self.familiarity is None:
