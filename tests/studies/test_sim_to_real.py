@@ -13,6 +13,7 @@ from taskadapter_lite.results import clip_interval
 from taskadapter_lite.studies import sim_to_real
 from taskadapter_lite.studies.sim_to_real import (
     RUNGS,
+    TEST,
     VALIDATION,
     JoinedClips,
     SimBudget,
@@ -24,7 +25,7 @@ from taskadapter_lite.studies.sim_to_real import (
     sprites,
 )
 
-TINY = SimBudget(n_steps=2, clips_per_class=2, val_clips=2, n_test=6, size=32)
+TINY = SimBudget(n_steps=2, clips_per_class=2, sprite_clips=2, n_test=6, size=32)
 
 
 @pytest.fixture
@@ -54,8 +55,8 @@ def test_rungs_are_trained_on_sprites_and_tested_on_both_real_sets(real, tmp_pat
     run_sim_to_real(TINY, [0, 1], real, out, only, progress=False)
     found = [r for r in load_sim_to_real(out) if r.name in only]
     assert {(r.name, r.metadata["set"], r.seeds["training"]) for r in found} == {
-        *(("Frozen, cosine", name, 0) for name in (VALIDATION, "ssv2_toy", "signs")),
-        *((only[1], name, seed) for name in (VALIDATION, "ssv2_toy", "signs") for seed in (0, 1)),
+        *(("Frozen, cosine", name, 0) for name in (VALIDATION, TEST, "ssv2_toy", "signs")),
+        *((only[1], name, seed) for name in (VALIDATION, TEST, "ssv2_toy", "signs") for seed in (0, 1)),
     }
     assert all(r.config["weights"] is None and r.metadata["real_videos_trained_on"] == 0 for r in found)
     for name in ("ssv2_toy", "signs"):
