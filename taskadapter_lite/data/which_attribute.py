@@ -1,15 +1,16 @@
 """Rendered clips with known attributes -> episodes whose support alone tells which attribute counts.
 
-Constructed data. In each episode one attribute counts, its rule: action, colour or form. It takes another value in each
-class, while every other attribute takes only two values over the whole support. A query has its class's value of the
-attribute that counts; of the others it has the value that its own class does *not* show. So whatever a fixed metric
-gives to one attribute misleads it in the episodes of another rule: with R equally frequent rules, no fixed weighting of
-the true attributes is right in more than 1 / R of the episodes. This is the setting of Flexible Few-Shot Learning
-(Ren, Triantafillou et al., 2020), on video and with values that training never showed.
+Constructed data. In each episode one attribute counts, its rule: action, colour, form or place. It takes another value
+in each class, while every other attribute takes only two values over the whole support. A query has its class's value
+of the attribute that counts; of the others it has the value that its own class does *not* show. So whatever a fixed
+metric gives to one attribute misleads it in the episodes of another rule: with R equally frequent rules, no fixed
+weighting of the true attributes is right in more than 1 / R of the episodes. This is the setting of Flexible Few-Shot
+Learning (Ren, Triantafillou et al., 2020), on video and with values that training never showed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,25 +22,31 @@ from taskadapter_lite.sprites.actions import ACTIONS
 from taskadapter_lite.sprites.motions import Draws, Stage
 from taskadapter_lite.sprites.render import SHAPES, TEXTURES, render_clips, render_portraits
 
-ATTRIBUTES = ("action", "colour", "form")
+ATTRIBUTES = ("action", "colour", "form", "place")
 N_HUES = 14  # colours of each part, evenly spread; those of the other parts lie between them
-_SHIFT = {"train": 0, "val": 1, "test": 2}  # in thirds of the way to the next hue
+N_PLACES = 8  # of each part, evenly spread on a circle around the middle, again between those of the other parts
+_RADIUS = 0.5  # of that circle, in half image sizes
+_SHIFT = {"train": 0, "val": 1, "test": 2}  # in thirds of the way to the next hue or place
 _FORMS = {"train": range(4), "val": range(4, 6), "test": range(6, 8)}  # by (shape + 2 texture) modulo 8
 
 
 class AttributeClips(RenderedClips):
     """One thing that acts, for every combination of an action, a colour and a form, rendered when asked for.
 
-    Clip i depends on i alone. No colour, form or action of one part occurs in another part.
+    Clip i depends on i alone. No colour, form, place or action of one part occurs in another part.
 
     Args:
         part: "train", "val" or "test".
         n_draws: clips of each combination; place, size, background and camera differ.
         n_actions: take the first so many actions of the part, or None for all of them.
         T: frames a clip, chosen among 16 rendered ones.
+        places: the place is an attribute too: every combination is shown at each of `N_PLACES`, its action within a
+            third of the image. Otherwise places are drawn, and an action takes up the whole image.
 
     Attributes:
-        values: (number of clips, 3) int64, the value of each attribute of each clip, in the order of `ATTRIBUTES`.
+        values: (number of clips, 3) int64, or 4 with places: the value of each attribute of each clip, in the order of
+            `ATTRIBUTES`.
+        sizes: how many values each attribute has.
         labels: the clip's colour; episodes make classes of their own.
         class_names: the names of all values, attribute after attribute; `offsets` says where each attribute starts.
 
@@ -49,7 +56,9 @@ class AttributeClips(RenderedClips):
 
     size = 64  # pixels, height and width
 
-    def __init__(self, part: str, n_draws: int = 1, n_actions: int | None = None, T: int = 8) -> None:
+    def __init__(
+        self, part: str, n_draws: int = 1, n_actions: int | None = None, T: int = 8, places: bool = False
+    ) -> None:
         if part not in _SHIFT:
             raise ValueError(f'part is "train", "val" or "test", not {part!r}')
         if n_draws < 1 or (n_actions is not None and n_actions < 1):
@@ -57,34 +66,42 @@ class AttributeClips(RenderedClips):
         self.actions = _actions(part)[:n_actions]
         self.hues = [(3 * k + _SHIFT[part]) / (3 * N_HUES) for k in range(N_HUES)]
         self.forms = [(s, t) for s in range(8) for t in range(4) if (s + 2 * t) % 8 in _FORMS[part]]
-        sizes = (len(self.actions), len(self.hues), len(self.forms))
+        turns = [(3 * k + _SHIFT[part]) / (3 * N_PLACES) for k in range(N_PLACES)] if places else []
+        self.places = [(_RADIUS * math.cos(2 * math.pi * t), _RADIUS * math.sin(2 * math.pi * t)) for t in turns]
+        sizes = (len(self.actions), len(self.hues), len(self.forms), *([N_PLACES] if places else []))
         grid = torch.cartesian_prod(*(torch.arange(n) for n in sizes))
         self.values, self.sizes = grid.repeat_interleave(n_draws, dim=0), sizes
         self.n_draws = n_draws
-        self.offsets = (0, sizes[0], sizes[0] + sizes[1])
+        self.offsets = tuple(sum(sizes[:attribute]) for attribute in range(len(sizes)))
         names = [*self.actions, *(f"colour at {360 * hue:.0f} degrees" for hue in self.hues)]
         names += [f"{SHAPES[s]}, {TEXTURES[t]}" for s, t in self.forms]
-        recipe = f"which attribute {part} {self.size} seed 0"
+        names += [f"place at {360 * turn:.0f} degrees" for turn in turns]
+        recipe = f"which attribute {part} {self.size} seed 0{' with places' if places else ''}"
         labels = (self.values[:, 1] + self.offsets[1]).tolist()
         super().__init__([f"{recipe}/{i}" for i in range(len(labels))], labels, names, T)
 
     def find(self, values: Sequence[int], draw: int) -> int:
-        """Number of the clip with these values of action, colour and form."""
-        action, hue, form = values
-        return ((action * self.sizes[1] + hue) * self.sizes[2] + form) * self.n_draws + draw
+        """Number of the clip with these values, in the order of `ATTRIBUTES`."""
+        number = 0
+        for value, size in zip(values, self.sizes, strict=True):
+            number = number * size + value
+        return number * self.n_draws + draw
 
     def render(self, indices: list[int]) -> torch.Tensor:
         names = [self.actions[a] for a in self.values[indices, 0].tolist()]
         return render_clips(names, indices, self.seed, self.n_frames, self.size, looks=self._looks(indices))
 
     def _looks(self, indices: list[int]) -> dict[str, torch.Tensor]:
-        """Colour and form of clips, as the renderer takes them."""
-        _, hue, form = self.values[indices].T
-        return {
+        """Colour, form and place of clips, as the renderer takes them."""
+        _, hue, form, *place = self.values[indices].T
+        looks = {
             "hue": torch.tensor(self.hues, dtype=torch.float64)[hue],
             "shape": torch.tensor([s for s, _ in self.forms])[form],
             "texture": torch.tensor([t for _, t in self.forms])[form],
         }
+        for number in place:
+            looks["x"], looks["y"] = torch.tensor(self.places, dtype=torch.float64)[number].T
+        return looks
 
 
 class AttributePortraits(AttributeClips):
@@ -153,6 +170,10 @@ class AttributeEpisodes(EpisodeList):
             )
         if spec.query_alpha is not None:
             raise ValueError(f"query_alpha is {spec.query_alpha}; episodes with a rule have balanced queries (None)")
+        if "place" in rules and not clips.places:
+            raise ValueError(
+                "rules name place, but these clips have places of their own: give AttributeClips places=True"
+            )
         for rule in rules:
             if (found := clips.sizes[ATTRIBUTES.index(rule)]) < spec.n_way:
                 raise ValueError(f"n_way is {spec.n_way}, but {rule} has {found} values here")
@@ -163,7 +184,7 @@ class AttributeEpisodes(EpisodeList):
         """An episode with a rule of its own."""
         rule = ATTRIBUTES.index(self._rule(rng))
         misleads = not self.neutral or rng.random() >= self.neutral
-        support, query = self._values(rng, rule, misleads)  # (n_way, 3) each
+        support, query = self._values(rng, rule, misleads)  # (n_way, attributes) each
         n_way, k_shot, n_query = self.spec.n_way, self.spec.k_shot, self.spec.n_query
         drawn: set[int] = set()
         support_clips = [self._find_unused(rng, values, drawn) for values in support for _ in range(k_shot)]
@@ -186,9 +207,9 @@ class AttributeEpisodes(EpisodeList):
         return drawn if rng.random() < self.mix else self.rules[0]
 
     def _values(self, rng: np.random.Generator, rule: int, misleads: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Values of support and query of each class, (n_way, 3) each."""
+        """Values of support and query of each class, (n_way, attributes) each."""
         n_way = self.spec.n_way
-        support = np.zeros((n_way, 3), dtype=np.int64)
+        support = np.zeros((n_way, len(self.clips.sizes)), dtype=np.int64)
         query = support.copy()
         for attribute, size in enumerate(self.clips.sizes):
             values = rng.permutation(size)

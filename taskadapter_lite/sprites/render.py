@@ -17,6 +17,7 @@ TEXTURES = ("plain", "stripes", "checks", "shaded")
 LEVELS = ("plain", "cluttered")
 N_THINGS = 4  # the most things in a still image
 _TILE, _REACH = 64, 1.3  # atlas tiles of 64 x 64 cover [-1.3, 1.3] of a thing's own coordinates
+_SCENE = 0.3  # extent of a scene that is set at a place, over that of a whole one
 _CHUNK = 32  # clips rendered at once: the working set stays in the cache
 
 
@@ -48,7 +49,8 @@ def render_clips(
         level: "plain", or "cluttered": one to three things that stand still, an occluder, a shakier camera.
         device: where to render.
         looks: any of "hue" (B,) in turns, "shape" and "texture" (B,) int64 numbers in `SHAPES` and `TEXTURES`: what
-            the first thing of each clip looks like, instead of drawn at random.
+            the first thing of each clip looks like, instead of drawn at random; and "x" and "y" (B,), both or neither,
+            -1 to 1: the place around which everything moves, its ways cut to 0.3 of their length.
 
     Returns:
         uint8 (B, F, 3, size, size), RGB.
@@ -88,8 +90,10 @@ def _render(name: str, keys: Tensor, n_frames: int, size: int, level: str, looks
     canvas = _background(draws, size).expand(-1, n_frames, -1, -1).clone()
     step = (0.03 if cluttered else 0.01) * (draws.uniform(-1, 1, n_frames) + draws.uniform(-1, 1, n_frames))
     shake_x, shake_y = step.cumsum(1), (draws.uniform(-1, 1, n_frames) * step.abs()).cumsum(1)
-    stage = Stage(draws, n_frames, looks=looks)
+    stage = Stage(draws, n_frames, looks={key: looks[key] for key in looks.keys() - {"x", "y"}})
     things = ACTIONS[name].program(stage)
+    if "x" in looks:
+        things = [t.copy(x=looks["x"] + _SCENE * t.x, y=looks["y"] + _SCENE * t.y) for t in things]
     if cluttered:
         things = [*_bystanders(stage), *things, _occluder(stage)]
     for thing in things:

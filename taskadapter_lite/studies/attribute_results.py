@@ -60,7 +60,7 @@ def rules_of_tasks(result: RunResult) -> list[str]:
 @lru_cache(maxsize=64)
 def _rules(n_tasks: int, values: str, frames: int, rules: tuple[str, ...], mix: float) -> list[str]:
     part, seed = PARTS[values]
-    episodes = AttributeEpisodes(Pool(frames, Path()).clips(part), SPEC, n_tasks, seed, rules, mix)
+    episodes = AttributeEpisodes(Pool(frames, Path(), rules).clips(part), SPEC, n_tasks, seed, rules, mix)
     return [episodes.rule_of(i) for i in range(n_tasks)]
 
 

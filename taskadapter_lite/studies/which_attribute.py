@@ -82,12 +82,14 @@ RUNGS = (
     TaskRung("Space + joint, ridge", _ORDER_BLIND, metric="ridge"),
     TaskRung("Space + joint, FEAT", _ORDER_BLIND, metric="feat"),
     TaskRung("Space + joint, OTAM", _ORDER_BLIND, metric="otam"),
+    TaskRung("Space + joint, TRX", _ORDER_BLIND, metric="trx"),
     TaskRung("+ task, inductive", _TASK),
     TaskRung("+ task, inductive, OTAM", _TASK, metric="otam"),
+    TaskRung("+ task, inductive, TRX", _TASK, metric="trx"),
     TaskRung("+ task, split", _TASK, "split"),
     TaskRung("+ task, joint scope", _TASK, "joint"),
 )
-ALIGNED = tuple(rung.name for rung in RUNGS if rung.metric == "otam")  # say nothing of clips of one frame
+ALIGNED = tuple(rung.name for rung in RUNGS if rung.metric in ("otam", "trx"))  # say nothing of clips of one frame
 
 
 @dataclass(frozen=True)
@@ -138,19 +140,24 @@ class Pool:
     Attributes:
         frames: of a clip.
         folder: of the tokens.
-        n_draws: clips of each combination of more than one frame; 2 where a query looks as its class does.
+        rules: the attributes that may count.
         caches: the tokens that are open.
     """
 
     frames: int
     folder: Path
-    n_draws: int = 1
+    rules: tuple[str, ...] = RULES
     caches: dict[tuple[str, str], PrefixCache] = field(default_factory=dict)
 
     def clips(self, part: str) -> AttributeClips:
-        """The "train", "val" or "test" clips: of one frame from eight actions, of more from all."""
-        stills = {"n_draws": 2, "n_actions": 8}
-        return AttributeClips(part, T=self.frames, **(stills if self.frames == 1 else {"n_draws": self.n_draws}))
+        """The "train", "val" or "test" clips: of one frame from eight actions, of more from all; with places fewer.
+
+        Two clips of each combination, unless there are many of these and a query never looks as its class does.
+        """
+        places, one_rule = "place" in self.rules, len(self.rules) == 1
+        n_actions = (4 if places else 8) if self.frames == 1 else (8 if places else None)
+        n_draws = 2 if one_rule or (self.frames == 1 and not places) else 1
+        return AttributeClips(part, n_draws, n_actions, self.frames, places)
 
     def tokens(self, part: str, model: TaskAdapterViT) -> PrefixCache:
         """Their tokens for models as deep as this one."""
@@ -170,7 +177,7 @@ def run_which_attribute(
     Adapters are kept in the folder `trained` of `out` and frozen tokens in `tokens`, so that a run that was cut off
     goes on, and a further control needs no training. Rows without training are tested once.
     """
-    pool = Pool(budget.frames, out / "tokens", n_draws=2 if len(budget.rules) == 1 else 1)
+    pool = Pool(budget.frames, out / "tokens", budget.rules)
     for seed in seeds:
         for rung in rungs:
             if rung.name in ALIGNED and budget.frames == 1:
@@ -252,13 +259,14 @@ def started_from(budget: TaskBudget) -> str:
 def start_from(model: TaskAdapterViT, budget: TaskBudget, rung: TaskRung, seed: int) -> None:
     """Give a model the adapters that the same row and seed had learnt before; what those have not stays at its start.
 
-    Where actions count beside looks, those of the tasks in which actions alone count; else those of one frame.
+    Where actions count beside looks, those of the tasks in which actions alone count; else those of one frame. A head
+    that has parameters starts anew.
     """
     assert budget.start is not None
     if budget.taught_actions:
         earlier, name = replace(budget, rules=("action",), mix=1.0), rung.name
     else:
-        earlier, name = TaskBudget(), rung.name.removesuffix(", OTAM")
+        earlier, name = TaskBudget(), rung.name.removesuffix(", OTAM").removesuffix(", TRX")
     taught = new_model(rung, earlier)
     folder = file_name(f"{name} {earlier.setting} seed {seed}")
     load_checkpoint(budget.start / "trained" / folder / "adapters.safetensors", taught)
@@ -337,7 +345,7 @@ def _tested(
 
 def tune_which_attribute(budget: TaskBudget, out: Path, progress: bool = True) -> list[RunResult]:
     """Train the rows of `TUNED` with each rate, seed 0, and score them on values of validation; kept in `out`."""
-    pool, results = Pool(budget.frames, out / "tokens"), []
+    pool, results = Pool(budget.frames, out / "tokens", budget.rules), []
     for rung in (rung for rung in RUNGS if rung.name in TUNED):
         for rate in RATES:
             file = out / "learning_rates" / f"{file_name(f'{rung.name} {budget.setting}')}_{rate:g}.json"

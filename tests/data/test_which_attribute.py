@@ -23,6 +23,11 @@ def clips():
 
 
 @pytest.fixture(scope="module")
+def placed():
+    return AttributeClips("test", n_draws=3, n_actions=9, places=True)
+
+
+@pytest.fixture(scope="module")
 def two_rules(clips):
     return AttributeEpisodes(clips, SPEC, 400, seed=0)
 
@@ -33,7 +38,7 @@ def right_share(clips, episodes, weights):
     query, support, labels = (
         torch.stack([getattr(e, name) for e in drawn]) for name in ("query", "support", "query_labels")
     )
-    agrees = clips.values[query][:, :, None] == clips.values[support][:, None]  # (E, Q, n_way, 3)
+    agrees = clips.values[query][:, :, None] == clips.values[support][:, None]  # (E, Q, n_way, attributes)
     scores = (agrees * torch.tensor(weights)).sum(-1)
     best = scores == scores.amax(-1, keepdim=True)
     return (best.gather(-1, labels[..., None])[..., 0] / best.sum(-1)).mean().item()
@@ -44,6 +49,12 @@ def test_no_fixed_weighting_of_the_true_attributes_does_both_rules(clips, two_ru
     drawn = two_rules[:]
     best = max(right_share(clips, drawn, weights) for weights in product(grid, repeat=3))
     assert 0.4 < best < 0.5 + 3 * 0.5 / len(two_rules) ** 0.5
+
+
+def test_nor_does_one_do_four_rules(placed):
+    drawn = AttributeEpisodes(placed, SPEC, 400, seed=0, rules=ATTRIBUTES)[:]
+    best = max(right_share(placed, drawn, weights) for weights in product([0.0, 0.2, 0.5, 0.7, 1.0], repeat=4))
+    assert 0.18 < best < 0.25 + 3 * 0.5 / 400**0.5
 
 
 def test_with_one_rule_a_fixed_weighting_is_always_right(clips):
@@ -75,9 +86,11 @@ def test_the_rule_is_balanced_and_its_share_follows_the_dial(clips, two_rules):
     assert abs(sum(half.rule_of(i) == "form" for i in range(400)) - 100) < 3 * 9
 
 
-@pytest.mark.parametrize("rules", [("colour", "form"), ("action", "colour", "form"), ("form", "action")])
-def test_the_rule_alone_tells_the_classes_apart(clips, rules):
-    episodes = AttributeEpisodes(clips, SPEC, 30, seed=1, rules=rules)
+@pytest.mark.parametrize(
+    "rules", [("colour", "form"), ("action", "colour", "form"), ("form", "action"), ("place", "form"), ATTRIBUTES]
+)
+def test_the_rule_alone_tells_the_classes_apart(placed, rules):
+    clips, episodes = placed, AttributeEpisodes(placed, SPEC, 30, seed=1, rules=rules)
     for i, episode in enumerate(episodes):
         support, query = clips.values[episode.support], clips.values[episode.query]
         for a, name in enumerate(ATTRIBUTES):
@@ -94,9 +107,10 @@ def test_the_rule_alone_tells_the_classes_apart(clips, rules):
                 assert len(torch.cat([support, query])[:, a].unique()) == 1
 
 
-@pytest.mark.parametrize("rules", [("form",), ("colour", "form"), ("action", "colour", "form")])
+@pytest.mark.parametrize("rules", [("form",), ("colour", "form"), ("action", "colour", "form"), ATTRIBUTES])
 @pytest.mark.parametrize(("n_way", "k_shot", "n_query"), [(3, 2, 1), (2, 1, 2), (7, 1, 1)])
-def test_way_shot_and_number_of_rules_are_free(clips, rules, n_way, k_shot, n_query):
+def test_way_shot_and_number_of_rules_are_free(placed, rules, n_way, k_shot, n_query):
+    clips = placed
     episodes = AttributeEpisodes(clips, EpisodeSpec(n_way, k_shot, n_query), 20, seed=5, rules=rules)
     assert {episodes.rule_of(i) for i in range(20)} == set(rules)
     for i, episode in enumerate(episodes):
@@ -131,8 +145,8 @@ def test_an_episode_depends_on_seed_and_number_alone(clips):
 
 
 def test_parts_share_no_value():
-    parts = [AttributeClips(part) for part in ("train", "val", "test")]
-    for kind in ("actions", "hues", "forms"):
+    parts = [AttributeClips(part, places=True) for part in ("train", "val", "test")]
+    for kind in ("actions", "hues", "forms", "places"):
         values = [set(getattr(part, kind)) for part in parts]
         assert not values[0] & values[1] | values[0] & values[2] | values[1] & values[2]
     every = [hue for part in parts for hue in part.hues]
@@ -151,6 +165,21 @@ def test_a_clip_shows_its_values_and_depends_on_its_number_alone(clips):
     )
     assert red > green > 0
     assert red > blue  # hue 0.048 of a turn: orange
+
+
+def test_a_clip_acts_around_its_place_and_its_action_needs_less_room(placed):
+    """Where the pixels change: the middle of that, over clips of one place, is the place."""
+    assert placed.sizes == (9, 14, 8, 8)
+    assert placed.class_names[placed.offsets[3]] == "place at 30 degrees"
+    for place in range(0, 8, 3):
+        numbers = [placed.find([action, hue, 5, place], 0) for action in range(4) for hue in range(0, 14, 3)]
+        clips = placed.read_batch(numbers).float()
+        moved = (clips - clips.median(dim=1, keepdim=True).values).abs().sum(2).amax(1)  # (clips, 64, 64)
+        where = (moved > 60).float().mean(0)
+        axis = (torch.arange(64) + 0.5) / 32 - 1
+        x, y = (where.sum(0) * axis).sum() / where.sum(), (where.sum(1) * axis).sum() / where.sum()
+        torch.testing.assert_close(torch.stack([x, y]), torch.tensor(placed.places[place]).float(), atol=0.12, rtol=0)
+    assert placed.fingerprint != AttributeClips("test", n_draws=3, n_actions=9).fingerprint
 
 
 def test_query_and_support_never_share_a_clip(two_rules):
@@ -206,8 +235,10 @@ def test_the_recipe_of_the_docstring_learns():
 
 
 def test_what_cannot_be_is_refused(clips):
-    with pytest.raises(ValueError, match="rule 'size' is none of action, colour, form"):
+    with pytest.raises(ValueError, match="rule 'size' is none of action, colour, form, place"):
         AttributeEpisodes(clips, SPEC, 1, 0, rules=("size",))
+    with pytest.raises(ValueError, match="give AttributeClips places=True"):
+        AttributeEpisodes(clips, SPEC, 1, 0, rules=("colour", "place"))
     with pytest.raises(ValueError, match="n_way is 9, but form has 8 values"):
         AttributeEpisodes(clips, EpisodeSpec(n_way=9), 1, 0)
     with pytest.raises(ValueError, match="mix 2"):

@@ -70,7 +70,7 @@ def test_a_replaced_support_clip_has_values_of_its_own_and_its_query_is_not_aske
 
 def test_in_neutral_looks_only_the_action_is_shared():
     """Among tasks of three rules those about actions; their support shows one look, all their queries another."""
-    episodes = AttributeEpisodes(AttributeClips("test"), SPEC, 30, 0, ATTRIBUTES)
+    episodes = AttributeEpisodes(AttributeClips("test"), SPEC, 30, 0, ("action", "colour", "form"))
     values, about_actions = episodes.clips.values, [i for i in range(30) if episodes.rule_of(i) == "action"]
     neutral = no_look_misleads(episodes)
     assert 3 < len(about_actions) == len(neutral) < 20

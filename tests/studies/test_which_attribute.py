@@ -129,6 +129,18 @@ def test_where_actions_may_count_they_are_also_asked_for_in_neutral_looks(tmp_pa
         assert neutral["by rule"] == f"action {neutral.accuracy:.1f}"
 
 
+def test_where_places_may_count_clips_differ_in_place(tmp_path):
+    rules = ("colour", "form", "place")
+    budget = replace(SMALL, rules=rules, n_test=12)
+    run_which_attribute(budget, [0], tmp_path, [BY_NAME["Frozen"]], progress=False)
+    table = which_attribute_table(list(load_which_attribute(tmp_path)))
+    assert set(table.rules) == {"colour or form or place"}
+    assert all(words.count(",") == 2 and "place" in words for words in table["by rule"])
+    assert [len(Pool(1, tmp_path, rules).clips(part)) for part in ("train", "test")] == [
+        4 * 14 * n * 8 for n in (16, 8)
+    ]
+
+
 def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path):
     rung = BY_NAME["+ task, inductive"]
     stills, _, _ = trained_rung(rung, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
@@ -153,7 +165,7 @@ def test_tasks_of_actions_and_looks_start_from_tasks_in_which_actions_alone_coun
     monkeypatch.setattr(
         which_attribute, "train", lambda *given, **named: lists.append(given[2]) or train(*given, **named)
     )
-    taught, _, about = trained_rung(rung, alone, 0, Pool(4, tmp_path, n_draws=2), tmp_path, False)
+    taught, _, about = trained_rung(rung, alone, 0, Pool(4, tmp_path, ("action",)), tmp_path, False)
     assert about["start"] == "adapters of the main setting"
     for budget in (everything, replace(everything, mix=0.5)):
         model = new_model(rung, budget)
