@@ -22,6 +22,8 @@ SEQUENCE = {
 }
 AXES = ("time", "space", "task", "joint")
 SCOPES = ("split", "joint", "inductive")
+TASK_FRAMES = ("same", "all")
+N_MARKS = 20  # classes of an episode that a block can mark
 
 
 def attend_along(axis: str, attend: Callable[..., Tensor], tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -94,6 +96,36 @@ def check_scope(scope: str) -> str:
     return scope
 
 
+def check_task_frames(task_frames: str) -> str:
+    """Return which frames task attention meets, or raise a ValueError that lists the choices."""
+    if task_frames not in TASK_FRAMES:
+        raise ValueError(f"unknown task_frames {task_frames!r}: choose one of {', '.join(TASK_FRAMES)}")
+    return task_frames
+
+
+def frames_as_clips(tokens: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Make a clip of each frame: tokens (..., B, T, N, D) -> (..., B T, 1, N, D), a mask (B, B) -> (B T, B T)."""
+    T = tokens.shape[-3]
+    if mask is not None:
+        mask = mask.repeat_interleave(T, 0).repeat_interleave(T, 1)
+    return tokens.flatten(-4, -3).unsqueeze(-3), mask
+
+
+def class_slots(n_support: int, n_way: int | None, device: torch.device | str | None = None) -> Tensor:
+    """Number the classes of the support clips, which lie class after class: (S,) in 0..n_way-1.
+
+    Raises:
+        ValueError: n_way is missing, above 20, or no divisor of n_support.
+    """
+    if n_way is None:
+        raise ValueError("n_way=None: a model with class_mark=True must know how many classes the episode has")
+    if not 1 <= n_way <= N_MARKS:
+        raise ValueError(f"n_way={n_way}: 1 to {N_MARKS} classes can be marked")
+    if n_support % n_way:
+        raise ValueError(f"n_support={n_support}: class_mark=True needs equally many clips of each of {n_way} classes")
+    return torch.arange(n_way, device=device).repeat_interleave(n_support // n_way)
+
+
 class Adapter(nn.Module):
     """Bottleneck A(z) = W2 GELU(W1 z), or z + A(z) with the inner skip (Houlsby et al., ICML 2019; biases not written).
 
@@ -138,9 +170,24 @@ class AdaptedBlock(nn.Module):
         ratio: bottleneck of the adapters over D.
         zero_init: False starts the task adapter at random, as in the published code, where matching parameters by name
             missed it. The others start at zero either way.
+        task_frames: in task attention a token meets those at its place, of "same": its own frame (published), or of
+            "all" frames of the clips that it may see, its own clip's included.
+        class_mark: with task attention, add `marks` (20, D), drawn with standard deviation 0.5, by class to the normed
+            tokens of support clips that enter it. The task adapter's zero start hides them at first.
+
+    Raises:
+        ValueError: an unknown task_frames, or a ratio that leaves no channel.
     """
 
-    def __init__(self, block: Block, axes: Sequence[str] = AXES, ratio: float = 0.25, zero_init: bool = True):
+    def __init__(
+        self,
+        block: Block,
+        axes: Sequence[str] = AXES,
+        ratio: float = 0.25,
+        zero_init: bool = True,
+        task_frames: str = "same",
+        class_mark: bool = False,
+    ):
         super().__init__()
         dim = block.norm1.get_parameter("weight").numel()
         self.block = block
@@ -148,9 +195,13 @@ class AdaptedBlock(nn.Module):
         self.space = Adapter(dim, ratio, inner_skip=True) if "space" in axes else nn.Identity()
         self.task = Adapter(dim, ratio, zero_init=zero_init) if "task" in axes else None
         self.joint = Adapter(dim, ratio) if "joint" in axes else None
+        self.task_frames = check_task_frames(task_frames)
+        self.marks = nn.Parameter(0.5 * torch.randn(N_MARKS, dim)) if class_mark and "task" in axes else None
         self.observer: Callable[[str, Tensor, Tensor | None], None] | None = None  # see attention.py
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, n_read: int | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, n_read: int | None = None, slots: Tensor | None = None
+    ) -> Tensor:
         """Run the four steps of the paper.
 
         Args:
@@ -158,6 +209,7 @@ class AdaptedBlock(nn.Module):
             mask: bool (B, B), which clips see which; see `scope_mask`.
             n_read: only the first n_read tokens of each frame are read afterwards: the others are dropped as soon as
                 no remaining step looks at them. None keeps all.
+            slots: (S,), the class of each support clip in 0..19, see `class_slots`; None marks no clip.
 
         Returns:
             Tokens (..., B, T, N, D), or (..., B, T, n_read, D).
@@ -167,14 +219,18 @@ class AdaptedBlock(nn.Module):
         x = x + self.space(self.attend("space", x))  # 2. spatial; the inner skip keeps the frozen attention
         x = x[..., :n_read, :]  # the steps that follow treat each token by itself
         if self.task is not None:
-            x = x + self.task(self.attend("task", x, mask))  # 3. task
+            x = x + self.task(self.attend("task", x, mask, slots))  # 3. task
         normed = self.block.norm2(x)
         x = x + self.block.ls2(self.block.mlp(normed))  # 4. joint: an adapter parallel to the MLP
         return x if self.joint is None else x + self.joint(normed)
 
-    def attend(self, axis: str, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def attend(self, axis: str, x: Tensor, mask: Tensor | None = None, slots: Tensor | None = None) -> Tensor:
         """Return MSA(LN1 x) along one axis, with the frozen weights: (..., B, T, N, D) -> the same shape."""
         normed = self.block.norm1(x)
+        if self.marks is not None and slots is not None:  # queries follow, and get zeros
+            normed = normed + F.pad(self.marks[slots], (0, 0, 0, x.shape[-4] - len(slots)))[:, None, None]
+        if axis == "task" and self.task_frames == "all":
+            normed, mask = frames_as_clips(normed, mask)
         if self.observer is not None:
             self.observer(axis, normed, mask)
-        return self.block.ls1(attend_along(axis, self.block.attn, normed, mask))
+        return self.block.ls1(attend_along(axis, self.block.attn, normed, mask).reshape(x.shape))

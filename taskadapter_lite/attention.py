@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from timm.models.vision_transformer import Attention
 from torch import Tensor
 
@@ -22,7 +22,8 @@ class AttentionRecord:
 
     Row i of the last two axes is who attends, column j whom it attends to; rows sum to 1.
 
-    - `weights["task"][block]`: (T, N, heads, B, B), clips attend to clips, for each frame and token;
+    - `weights["task"][block]`: (T, N, heads, B, B), clips attend to clips, for each frame and token; with
+      task_frames="all" the weights of one clip's frames are summed: column j is what clip j gets in all;
     - `weights["time"][block]`: (B, N, heads, T, T), frames attend to frames, for each clip and token;
     - `weights["space"][block]`: (B, T, heads, N, N), tokens attend to tokens, for each clip and frame.
 
@@ -69,7 +70,7 @@ def record_attention(
     adapted = {name: cast(AdaptedBlock, model.adapted[name]) for name in chosen}  # torch types members as modules
     try:
         for name, module in adapted.items():
-            module.observer = _observer(record, int(name), cast(Attention, module.block.attn))
+            module.observer = _observer(record, int(name), cast(Attention, module.block.attn), model.T)
         yield record
     finally:
         model.n_read = n_read
@@ -96,13 +97,17 @@ def attention_weights(attention: Attention, sequences: Tensor, mask: Tensor | No
     return logits.softmax(dim=-1)
 
 
-def _observer(record: AttentionRecord, block: int, attention: Attention):
+def _observer(record: AttentionRecord, block: int, attention: Attention, n_frames: int):
     @torch.no_grad()
     def observe(axis: str, tokens: Tensor, mask: Tensor | None) -> None:
         if axis in record.weights:
             *episodes, B, T, N, _ = tokens.shape
             beside = {"time": (B, N), "space": (B, T), "task": (T, N)}[axis]
             weights = attention_weights(attention, to_sequences(axis, tokens), mask)
-            record.weights[axis][block] = weights.unflatten(0, (*episodes, *beside))
+            weights = weights.unflatten(0, (*episodes, *beside))
+            if axis == "task":  # n_frames / T frames are clips here: 1, or all
+                pattern, t = "... t n h (b f) (c g) -> ... (t f) n h b c", n_frames // T
+                weights = reduce(weights, pattern, "sum", f=t, g=t)
+            record.weights[axis][block] = weights
 
     return observe

@@ -219,14 +219,16 @@ def _features(
         def whole(episodes: list[Episode]) -> Tensor:
             with in_precision(model.backbone, precision):
                 read = (read_clips(clips, e.clips.tolist(), None, workers) for e in episodes)
-                return torch.stack([model(c.to(device), len(e.support)) for c, e in zip(read, episodes, strict=True)])
+                pairs = zip(read, episodes, strict=True)
+                return torch.stack([model(c.to(device), len(e.support), len(e.classes)) for c, e in pairs])
 
         return whole
     cache = cache or PrefixCache(model, clips, workers=workers)
 
     def adapted(episodes: list[Episode]) -> Tensor:
         with in_precision(model.backbone, precision):
-            return model.adapt(cache.episode_tokens(episodes), len(episodes[0].support))
+            first = episodes[0]
+            return model.adapt(cache.episode_tokens(episodes), len(first.support), len(first.classes))
 
     return adapted
 

@@ -12,7 +12,15 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taskadapter_lite.adapters import AXES, AdaptedBlock, Adapter, check_scope, scope_mask
+from taskadapter_lite.adapters import (
+    AXES,
+    AdaptedBlock,
+    Adapter,
+    check_scope,
+    check_task_frames,
+    class_slots,
+    scope_mask,
+)
 from taskadapter_lite.backbone import Normalise, check_plain, find_misfit, plain_blocks
 
 
@@ -35,6 +43,11 @@ class TaskAdapterViT(nn.Module):
         temporal_embedding: where it's added: "adapted" (before the first adapted block, so that `prefix` depends on the
             clip alone), "input" (before block 1 and before CLIP's pre-norm, as in the published code), or None.
         temporal_std: standard deviation of the embedding's start; above 0 the model doesn't start as the backbone.
+        task_frames: which frames of the clips that it may see a token meets in task attention, at its own place: "same"
+            as its own (published), or "all" of them, its own clip's included.
+        class_mark: let task attention know the labels: each adapted block adds a learned vector of the class to the
+            tokens of support clips, for up to 20 classes. Without task attention there are no marks. Like
+            task_frames="all" this is not in the paper; with either the untrained model still is the backbone.
 
     Raises:
         ValueError: an argument out of its range, or a backbone that is no plain vision transformer.
@@ -51,6 +64,8 @@ class TaskAdapterViT(nn.Module):
         zero_init: bool = True,
         temporal_embedding: str | None = "adapted",
         temporal_std: float = 0.0,
+        task_frames: str = "same",
+        class_mark: bool = False,
     ):
         super().__init__()
         check_plain(backbone)
@@ -60,8 +75,11 @@ class TaskAdapterViT(nn.Module):
         self.normalise = Normalise(backbone)
         self.depth, self.T, self.scope = depth, T, scope
         self.axes, self.ratio, self.zero_init = tuple(axis for axis in AXES if axis in axes), ratio, zero_init
+        self.task_frames = check_task_frames(task_frames)
+        self.class_mark = class_mark and depth > 0 and "task" in axes
+        options = (self.axes, ratio, zero_init, task_frames, class_mark)
         tail = range(len(blocks) - depth, len(blocks))
-        self.adapted = nn.ModuleDict({str(i): AdaptedBlock(blocks[i], self.axes, ratio, zero_init) for i in tail})
+        self.adapted = nn.ModuleDict({str(i): AdaptedBlock(blocks[i], *options) for i in tail})
         self.temporal_place = temporal_embedding if depth else None
         self.temporal = nn.Parameter(temporal_std * torch.randn(T, D)) if self.temporal_place else None
         self.trained_with: dict | None = None  # metric, aggregation and temperature of its adapters, where known
@@ -72,17 +90,18 @@ class TaskAdapterViT(nn.Module):
 
     # ---- clips -> tokens -> features
 
-    def forward(self, clips: Tensor, n_support: int) -> Tensor:
-        """Clips of one episode -> frame features; equals `adapt(prefix(clips), n_support)`.
+    def forward(self, clips: Tensor, n_support: int, n_way: int | None = None) -> Tensor:
+        """Clips of one episode -> frame features; equals `adapt(prefix(clips), n_support, n_way)`.
 
         Args:
             clips: (B, T, 3, H, W), support first, uint8 or float RGB in [0, 1]; or (E, B, T, 3, H, W), E episodes.
             n_support: how many of the B clips are support clips, 1 to B.
+            n_way: as for `adapt`.
 
         Returns:
             Features (B, T, D') or (E, B, T, D').
         """
-        return self.adapt(self.below(clips), n_support)
+        return self.adapt(self.below(clips), n_support, n_way)
 
     @torch.no_grad()
     def prefix(self, clips: Tensor) -> Tensor:
@@ -118,26 +137,32 @@ class TaskAdapterViT(nn.Module):
             frames = block(frames)
         return frames.reshape(tokens.shape)
 
-    def adapt(self, tokens: Tensor, n_support: int) -> Tensor:
+    def adapt(self, tokens: Tensor, n_support: int, n_way: int | None = None) -> Tensor:
         """Run the adapted blocks, the final norm and the head.
 
         Args:
             tokens: (B, T, N, D) from `prefix`, support first; or (E, B, T, N, D), E episodes of equal shape.
             n_support: how many of the B clips are support clips, 1 to B.
+            n_way: classes of the support clips, which then lie class after class, equally many of each; read with
+                class_mark=True alone.
 
         Returns:
             Features (B, T, D') or (E, B, T, D').
+
+        Raises:
+            ValueError: tokens of another shape, n_support out of range, or a class_mark that n_way does not fit.
         """
         if tokens.ndim not in (4, 5) or tokens.shape[-3::2] != (self.T, self.backbone.embed_dim):
             expected = f"(B, T={self.T}, N, D={self.backbone.embed_dim}), or E such episodes (E, B, T, N, D)"
             raise ValueError(f"tokens of shape {tuple(tokens.shape)}: {expected} is expected")
         *episodes, B, T, _, _ = tokens.shape
         mask = scope_mask(n_support, B - n_support, self.scope, device=tokens.device)
+        slots = class_slots(n_support, n_way, tokens.device) if self.class_mark else None
         if self.temporal is not None and self.temporal_place == "adapted":
             tokens = tokens + self.temporal[:, None]
         blocks = list(self.adapted.values())
         for block in blocks:
-            tokens = block(tokens, mask, self.n_read if block is blocks[-1] else None)
+            tokens = block(tokens, mask, self.n_read if block is blocks[-1] else None, slots)
         frames = rearrange(self.backbone.norm(tokens), "... n d -> (...) n d")
         return self.backbone.forward_head(frames).reshape(*episodes, B, T, self.feature_dim)
 
@@ -150,7 +175,7 @@ class TaskAdapterViT(nn.Module):
         return self
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """Adapters and temporal embedding, and whatever the caller has unfrozen."""
+        """Adapters, class marks and temporal embedding, and whatever the caller has unfrozen."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def adapter_state(self) -> dict[str, Tensor]:
@@ -174,7 +199,7 @@ class TaskAdapterViT(nn.Module):
             parameter.copy_(state[name])
 
     def summary(self) -> pd.DataFrame:
-        """Tabulate what is trained: one row an adapter, with block, adapter, shape and parameters."""
+        """Tabulate what is trained: one row an adapter or set of marks, with block, adapter, shape and parameters."""
         rows = []
         if self.temporal is not None:
             first = min(map(int, self.adapted)) if self.temporal_place == "adapted" else 0
@@ -184,6 +209,8 @@ class TaskAdapterViT(nn.Module):
                 if isinstance(adapter, Adapter):
                     shape = f"{adapter.down.in_features} -> {adapter.down.out_features} -> {adapter.up.out_features}"
                     rows.append((int(i), axis, shape, sum(p.numel() for p in adapter.parameters())))
+            if isinstance(block.marks, Tensor):
+                rows.append((int(i), "class marks", " x ".join(map(str, block.marks.shape)), block.marks.numel()))
         return pd.DataFrame(rows, columns=["block", "adapter", "shape", "parameters"])
 
     def describe(self) -> str:
@@ -206,7 +233,7 @@ class TaskAdapterViT(nn.Module):
     @property
     def config(self) -> dict:
         """The arguments that build this model again: `TaskAdapterViT(backbone, **model.config)`."""
-        names = ("depth", "T", "scope", "axes", "ratio", "zero_init")
+        names = ("depth", "T", "scope", "axes", "ratio", "zero_init", "task_frames", "class_mark")
         return {**{name: getattr(self, name) for name in names}, "temporal_embedding": self.temporal_place}
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from taskadapter_lite.adapters import class_slots
 from taskadapter_lite.attention import record_attention
 from taskadapter_lite.data.labelled import LabelledClips
 from taskadapter_lite.evaluation import depends_on_episode
@@ -54,7 +55,8 @@ def predict(
         metric: a name in `METRICS` that needs no training.
 
     Raises:
-        ValueError: a label without a clip, fewer than 2 classes, no query, or a metric that has to be trained.
+        ValueError: a label without a clip, fewer than 2 classes, no query, a metric that has to be trained, or, for a
+            model with class_mark=True, clips that do not lie class after class, equally many of each.
     """
     support_labels = torch.as_tensor(support_labels)
     n_way = int(support_labels.max()) + 1 if len(support_labels) else 0
@@ -66,9 +68,11 @@ def predict(
     if metric not in METRICS or METRICS[metric].has_parameters:
         names = [name for name, entry in METRICS.items() if not entry.has_parameters]
         raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(names)}")
+    if model.class_mark and support_labels.tolist() != class_slots(len(support_labels), n_way).tolist():
+        raise ValueError(f"labels are {support_labels.tolist()}; class_mark=True needs equally many, class after class")
     device = next(model.parameters()).device
     with record_attention(model, axes=["task"] if depends_on_episode(model) else []) as record:
-        features = model(torch.cat([support, query]).to(device), len(support))
+        features = model(torch.cat([support, query]).to(device), len(support), n_way)
     shots, queries = features[: len(support)], features[len(support) :]
     score = METRICS[metric].build(features.shape[-1], model.T, scores_of(model.trained_with, metric)[1])
     classes = [shots[support_labels.to(device) == c] for c in range(n_way)]

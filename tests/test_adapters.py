@@ -11,6 +11,7 @@ from taskadapter_lite.adapters import (
     AdaptedBlock,
     Adapter,
     attend_along,
+    class_slots,
     scope_mask,
     to_sequences,
 )
@@ -66,16 +67,26 @@ def attend_with_loops(axis, attention, x, mask=None):
         for j in range(t):
             for k in range(n):
                 out[:, j, k] = attend_one(attention, x[:, j, k], mask)
+    if axis == "task of all frames":
+        places = [(i, j) for i in range(b) for j in range(t)]
+        seen = torch.tensor([[bool(mask[i, other]) for other, _ in places] for i, _ in places])
+        for k in range(n):
+            attended = attend_one(attention, torch.stack([x[i, j, k] for i, j in places]), seen)
+            for row, (i, j) in enumerate(places):
+                out[i, j, k] = attended[row]
     return out
 
 
 @torch.no_grad()
-def block_with_loops(adapted, x, mask):
-    """The four steps as in the paper, from the parts of the frozen block."""
+def block_with_loops(adapted, x, mask, task="task", slots=()):
+    """The four steps as in the paper, from the parts of the frozen block; slots: the class of each marked clip."""
     frozen = adapted.block
 
     def attend(axis, x, mask=None):
-        return frozen.ls1.gamma * attend_with_loops(axis, frozen.attn, frozen.norm1(x), mask)
+        normed = frozen.norm1(x).clone()
+        for clip, slot in enumerate(slots if axis == task else ()):
+            normed[clip] += adapted.marks[slot]
+        return frozen.ls1.gamma * attend_with_loops(axis, frozen.attn, normed, mask)
 
     def bottleneck(adapter, z):
         return F.gelu(z @ adapter.down.weight.T + adapter.down.bias) @ adapter.up.weight.T + adapter.up.bias
@@ -83,7 +94,7 @@ def block_with_loops(adapted, x, mask):
     x = x + bottleneck(adapted.time, attend("time", x))
     z = attend("space", x)
     x = x + z + bottleneck(adapted.space, z)
-    x = x + bottleneck(adapted.task, attend("task", x, mask))
+    x = x + bottleneck(adapted.task, attend(task, x, mask))
     normed = frozen.norm2(x)
     return x + frozen.ls2.gamma * frozen.mlp(normed) + bottleneck(adapted.joint, normed)
 
@@ -126,6 +137,15 @@ def test_sequences_lie_along_the_named_axis():
 def test_adapted_block_equals_the_papers_four_steps_in_loops():
     block, x, mask = make_block(), make_tokens(), scope_mask(3, 2, "inductive")
     torch.testing.assert_close(block(x, mask).detach(), block_with_loops(block, x, mask))
+
+
+@pytest.mark.parametrize("scope", ["split", "inductive"])
+@pytest.mark.parametrize("task_frames, class_mark", [("all", False), ("same", True), ("all", True)])
+def test_what_task_attention_may_see_beside_equals_loops(task_frames, class_mark, scope):
+    block, x, mask = make_block(task_frames=task_frames, class_mark=class_mark), make_tokens(), scope_mask(4, 1, scope)
+    task = "task of all frames" if task_frames == "all" else "task"
+    expected = block_with_loops(block, x, mask, task, slots=[0, 0, 1, 1] if class_mark else ())
+    torch.testing.assert_close(block(x, mask, slots=class_slots(4, n_way=2)).detach(), expected)
 
 
 @torch.no_grad()
@@ -203,6 +223,8 @@ def test_bad_arguments_are_refused():
         scope_mask(0, 5, "split")
     with pytest.raises(ValueError, match="n_support=6 of 5 clips"):
         scope_mask(6, -1, "split")
+    with pytest.raises(ValueError, match="unknown task_frames 'some': choose one of same, all"):
+        make_block(task_frames="some")
     with pytest.raises(ValueError, match="'depth'.*time, space, task"):
         attend_along("depth", torch.nn.Identity(), torch.zeros(1, 1, 1, 1))
 

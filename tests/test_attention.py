@@ -90,6 +90,26 @@ def test_task_weights_lie_by_frame_and_token(model, clips):
 
 
 @torch.no_grad()
+def test_weights_of_all_frames_are_summed_over_the_frames_of_a_clip(model, clips):
+    for block in model.adapted.values():
+        block.task_frames = "all"
+    entering, attention, episodes = [], model.adapted["2"].block.attn, torch.stack([clips, clips.flip(0)])
+    attention.register_forward_hook(lambda module, args, output: entering.append(args[0]))
+    with record_attention(model, blocks=[2], axes=["task"]) as record:
+        model(episodes, S)
+    found, allowed = record.weights["task"][2], scope_mask(S, B - S, "inductive")
+    assert found.shape == (2, *SHAPES["task"])
+    torch.testing.assert_close(found.sum(-1), torch.ones_like(found[..., 0]))
+    assert torch.equal(found > 0, allowed.expand_as(found))
+    e, t, n, head, i = 1, 2, 3, 1, 4
+    x = entering[2].view(2, N, B, T, D)[e, n]  # time, space, task: B clips of T frames in one sequence
+    q, k = attention.qkv(x)[..., : 2 * D].view(B, T, 2, HEADS, D // HEADS)[:, :, :, head].unbind(2)
+    powers = torch.exp(attention.k_norm(k) @ attention.q_norm(q)[i, t] / (D // HEADS) ** 0.5)  # (B, T)
+    powers = powers * allowed[i, :, None]
+    torch.testing.assert_close(found[e, t, n, head, i], powers.sum(1) / powers.sum())
+
+
+@torch.no_grad()
 def test_only_what_was_asked_for_is_kept(model, clips):
     with record_attention(model, blocks=[2], axes=["task"]) as record:
         model(clips, S)

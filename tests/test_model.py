@@ -17,6 +17,7 @@ FAMILIES = {
     "SigLIP": {"name": "vit_base_patch16_siglip_224.webli", "patch_size": 14},
     "average pooling": {"name": "something_sprites", "patch_size": 14, "global_pool": "avg"},
 }
+SWITCHES = [{"task_frames": "all"}, {"class_mark": True}, {"task_frames": "all", "class_mark": True}]
 
 
 def make_model(depth=2, family="bundled", moved=True, seed=0, **options):
@@ -61,6 +62,14 @@ def test_untrained_model_gives_timms_features_of_single_frames(family):
 def test_identity_at_start_for_every_depth_and_place_of_the_embedding(options):
     model, clips = make_model(moved=False, **options), make_clips()
     torch.testing.assert_close(model(clips, S), features_of_frames(model.backbone, clips))
+
+
+@pytest.mark.parametrize("options", SWITCHES, ids=str)
+@pytest.mark.parametrize("scope", ["split", "joint", "inductive"])
+@torch.no_grad()
+def test_identity_at_start_whatever_task_attention_sees(options, scope):
+    model, clips = make_model(moved=False, scope=scope, **options), make_clips()
+    torch.testing.assert_close(model(clips, S, n_way=S), features_of_frames(model.backbone, clips))
 
 
 @pytest.mark.parametrize("options", [{"zero_init": False}, {"temporal_std": 0.5}])
@@ -119,7 +128,7 @@ def who_changes(model, clips, changed):
     other = clips.clone()
     other[changed] = 255 - other[changed]
     with torch.no_grad():
-        return (model(clips, S) - model(other, S)).abs().amax(-1) > 1e-6
+        return (model(clips, S, n_way=S) - model(other, S, n_way=S)).abs().amax(-1) > 1e-6
 
 
 @pytest.mark.parametrize("T, B", [(4, 3), (8, 5), (3, 4)])
@@ -146,12 +155,13 @@ def test_who_sees_a_changed_support_clip_and_a_changed_query(scope, from_support
     assert who_changes(model, clips, changed=(3, 2)).any(1).int().tolist() == from_query
 
 
+@pytest.mark.parametrize("options", [{}, *SWITCHES], ids=str)
 @torch.no_grad()
-def test_an_inductive_query_is_unchanged_to_the_bit_by_replacing_the_other_queries():
-    model, clips = make_model(), make_clips(S + 4)
+def test_an_inductive_query_is_unchanged_to_the_bit_by_replacing_the_other_queries(options):
+    model, clips = make_model(**options), make_clips(S + 4)
     replaced = clips.clone()
     replaced[S + 1 :] = 255 - clips[S + 1 :]
-    before, after = model(clips, S), model(replaced, S)
+    before, after = model(clips, S, n_way=S), model(replaced, S, n_way=S)
     assert torch.equal(before[: S + 1], after[: S + 1])
     assert not torch.allclose(before[S + 1 :], after[S + 1 :])
 
@@ -177,6 +187,69 @@ def test_permuting_clips_permutes_their_features(scope):
     model, clips = make_model(scope=scope), make_clips()
     order = [2, 0, 1, 4, 3]  # support among themselves, queries among themselves
     torch.testing.assert_close(model(clips[order], S), model(clips, S)[order])
+
+
+@pytest.mark.parametrize("class_mark", [False, True])
+def test_all_frames_lets_a_frame_see_all_frames_of_the_clips_that_it_may_see(class_mark):
+    model, clips = make_model(axes=("task",), task_frames="all", class_mark=class_mark), make_clips()
+    assert who_changes(model, clips, changed=(0, 2)).all()  # of a support clip: every frame of every clip
+    expected = torch.zeros(S + Q, 8, dtype=torch.bool)
+    expected[S] = True  # of a query: every frame of its own
+    assert torch.equal(who_changes(model, clips, changed=(S, 2)), expected)
+
+
+@torch.no_grad()
+def test_all_frames_of_one_are_the_same_frame_to_the_bit():
+    for T in (1, 2):
+        clips = make_clips(T=T)
+        same, every = (make_model(T=T, task_frames=name)(clips, S) for name in ("same", "all"))
+        assert torch.equal(same, every) == (T == 1)
+
+
+# ---- class marks
+
+
+@torch.no_grad()
+def test_a_class_is_known_by_its_mark_alone():
+    """Classes in another order with their marks give the same features in that order; with the old marks others."""
+    model, clips, order = make_model(class_mark=True), make_clips(), [2, 0, 1, 3, 4]
+    expected = model(clips, S, S)[order]
+    assert not torch.allclose(model(clips[order], S, S), expected, atol=1e-3)
+    for block in model.adapted.values():
+        block.marks[:S] = block.marks[order[:S]]
+    torch.testing.assert_close(model(clips[order], S, S), expected)
+
+
+@torch.no_grad()
+def test_clips_of_one_class_share_a_mark_and_queries_have_none():
+    model, clips = make_model(class_mark=True, scope="split"), make_clips(B=6)
+    before, order = model(clips, 4, n_way=2), [1, 0, 3, 2, 4, 5]
+    torch.testing.assert_close(model(clips[order], 4, n_way=2), before[order])
+    for block in model.adapted.values():
+        block.marks[0] += 1
+    after = model(clips, 4, n_way=2)
+    assert torch.equal(after[4:], before[4:])  # among themselves, queries see no mark
+    assert not torch.allclose(after[:4], before[:4], atol=1e-3)
+
+
+@torch.no_grad()
+def test_without_marks_the_number_of_classes_says_nothing():
+    model, clips = make_model(), make_clips()
+    assert torch.equal(model(clips, S), model(clips, S, n_way=2))
+    blind = make_model(axes=("time", "space"), class_mark=True)  # no task attention, so nothing to mark
+    assert not blind.class_mark
+    assert blind(clips, S).shape == (S + Q, 8, 32)
+
+
+def test_marks_are_trained_once_the_task_adapter_has_moved():
+    start, moved = make_model(class_mark=True, moved=False), make_model(class_mark=True)
+    for model in (start, moved):
+        model(make_clips(), S, n_way=S).square().sum().backward()
+    assert 0.4 < start.adapted["1"].marks.std() < 0.6
+    for first, later in zip(start.adapted.values(), moved.adapted.values(), strict=True):
+        assert not first.marks.grad.any()
+        assert later.marks.grad[:S].any(1).all()
+        assert not later.marks.grad[S:].any()  # of classes that the episode has not
 
 
 # ---- what is trained
@@ -260,12 +333,15 @@ def test_adapters_of_another_model_are_refused_and_change_nothing():
 
 def test_config_builds_the_model_again():
     options = {"depth": 1, "T": 4, "scope": "split", "axes": ("space", "task"), "ratio": 0.5, "zero_init": False}
+    options |= {"task_frames": "all", "class_mark": True}
     model = make_model(**options, temporal_embedding=None)
     assert model.config == {**options, "temporal_embedding": None}
     again = TaskAdapterViT(model.backbone, **model.config)
     again.load_adapter_state(model.adapter_state())
     clips = make_clips(T=4)
-    assert torch.equal(again(clips, S), model(clips, S))
+    assert torch.equal(again(clips, S, S), model(clips, S, S))
+    assert model.summary().values.tolist()[-1] == [2, "class marks", "20 x 32", 640]
+    assert model.summary()["parameters"].sum() == sum(p.numel() for p in model.trainable_parameters())
 
 
 # ---- speed and memory change nothing
@@ -325,11 +401,27 @@ def test_compiles_into_one_graph():
         ({"axes": ("time", "depth")}, "unknown axis 'depth': choose any of time, space, task, joint"),
         ({"temporal_embedding": "output"}, "unknown temporal_embedding 'output'"),
         ({"ratio": 0.0}, "ratio=0.0 leaves no channel of 32"),
+        ({"task_frames": "other", "depth": 0}, "unknown task_frames 'other': choose one of same, all"),
     ],
 )
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make_model(**options)
+
+
+@pytest.mark.parametrize(
+    "n_support, n_way, message",
+    [
+        (3, None, "n_way=None: a model with class_mark=True"),
+        (3, 2, "n_support=3: class_mark=True needs equally many clips of each of 2 classes"),
+        (21, 21, "n_way=21: 1 to 20 classes"),
+        (3, 0, "n_way=0: 1 to 20 classes"),
+    ],
+)
+def test_marks_that_do_not_fit_the_episode_are_refused(n_support, n_way, message):
+    model = make_model(T=1, depth=1, class_mark=True)
+    with pytest.raises(ValueError, match=message):
+        model.adapt(torch.zeros(n_support, 1, 5, 32), n_support, n_way)
 
 
 def test_bad_inputs_are_refused():

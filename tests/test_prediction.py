@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_run import ColouredClips, tiny_backbone
+from tiny_run import ColouredClips, tiny_backbone, tiny_episodes
 
+from taskadapter_lite.evaluation import evaluate
 from taskadapter_lite.metrics import METRICS, cosine_scores, otam_scores
 from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.prediction import Familiarity, predict
@@ -60,6 +61,29 @@ def test_shots_are_brought_together_as_in_training(clips):
         scores[trained] = predict(model, support, [0, 0, 1, 1], query, metric="otam").scores
     torch.testing.assert_close(scores[None], scores["per_shot"])
     assert (scores[None] - scores["prototype"]).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("place", ["adapted", "input"])
+def test_a_model_that_marks_classes_is_told_them_by_predict_and_by_evaluate(clips, place):
+    torch.manual_seed(0)
+    model = TaskAdapterViT(tiny_backbone(), depth=1, T=3, class_mark=True, temporal_embedding=place)
+    for parameter in model.trainable_parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    episodes, scored = list(tiny_episodes(clips, 6, k_shot=2)), []
+
+    def score(support, query):
+        scored.append(torch.cat([support.flatten(1, 2), query], dim=1))
+        return cosine_scores(support, query)
+
+    evaluate(model, clips, episodes, score, progress=False)
+    for e, features in zip(episodes, torch.cat(scored), strict=True):
+        expected = model(clips.read_batch(e.clips), 6, n_way=3)
+        found = predict(model, clips.read_batch(e.support), e.support_labels, clips.read_batch(e.query))
+        torch.testing.assert_close(found.features, expected)
+        torch.testing.assert_close(features, expected)
+    for labels in ([0, 1, 0, 1], [0, 0, 0, 1]):
+        with pytest.raises(ValueError, match="equally many, class after class"):
+            predict(model, clips.read_batch([0, 1, 6, 7]), labels, clips.read_batch([8]))
 
 
 def test_a_model_without_task_attention_has_no_weights(clips):

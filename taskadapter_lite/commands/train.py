@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from taskadapter_lite.adapters import AXES
+from taskadapter_lite.adapters import AXES, TASK_FRAMES
 from taskadapter_lite.commands.shared import objects, options
 from taskadapter_lite.commands.shared.fields import add_fields, given_fields
 from taskadapter_lite.data.labelled import LabelledClips
@@ -48,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--temporal-embedding", choices=["adapted", "input", "none"], help="where it is added")
     model.add_argument("--temporal-std", type=float, help="spread of its start (default: 0.5, published: 0)")
     model.add_argument("--zero-init", action=argparse.BooleanOptionalAction, help="start as the frozen backbone")
+    model.add_argument("--task-frames", choices=TASK_FRAMES, help="which frames task attention meets (default: same)")
+    model.add_argument("--class-mark", action=argparse.BooleanOptionalAction, help="task attention knows the labels")
     model.add_argument("--text", type=Path, help="file of text features of the class names (CLIP), see TextFeatures")
     episodes = parser.add_argument_group("episodes")
     options.add_episode_arguments(episodes, n_query=None, seed=0, shown="3, published: 1")
@@ -106,6 +108,7 @@ def _model(args: argparse.Namespace, seed: int) -> TaskAdapterViT:
     else:
         of_recipe = {"depth": 3, "temporal_embedding": "adapted", "temporal_std": 0.5}
     settings: dict[str, Any] = of_recipe | {"zero_init": args.recipe != "published"}
+    settings |= {"task_frames": "same", "class_mark": False}
     settings |= {name: value for name in settings if (value := getattr(args, name)) is not None}
     if settings["temporal_embedding"] == "none":
         settings["temporal_embedding"] = None

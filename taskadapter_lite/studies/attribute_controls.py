@@ -120,15 +120,14 @@ def beside_other_support(
     The support's features are those beside its own queries, as ever; only what the queries see is foreign. In the
     inductive scope nothing else changes.
     """
-    others, accuracies, n_support = companions(episodes, same_rule), [], episodes.spec.n_way * episodes.spec.k_shot
+    others, accuracies, n_way = companions(episodes, same_rule), [], episodes.spec.n_way
+    n_support = n_way * episodes.spec.k_shot
     for start in range(0, len(episodes), batch_size):
         own = episodes[start : start + batch_size]
         seen = [_with_support(e, episodes[j]) for e, j in zip(own, others[start : start + batch_size], strict=True)]
-        support = model.adapt(cache.episode_tokens(own), n_support)[:, :n_support]
-        query = model.adapt(cache.episode_tokens(seen), n_support)[:, n_support:]
-        right = _scores(support, query, episodes.spec.n_way).argmax(-1).cpu() == torch.stack(
-            [e.query_labels for e in own]
-        )
+        support = model.adapt(cache.episode_tokens(own), n_support, n_way)[:, :n_support]
+        query = model.adapt(cache.episode_tokens(seen), n_support, n_way)[:, n_support:]
+        right = _scores(support, query, n_way).argmax(-1).cpu() == torch.stack([e.query_labels for e in own])
         accuracies += right.double().mean(-1).tolist()
     return accuracies
 

@@ -139,10 +139,10 @@ class TimedModel:
                 pixels = torch.stack([self.clips[i] for i in indices]).to(device)
                 pixels = rearrange(pixels, "(e b) t c h w -> e b t c h w", e=episodes)
                 if not s.prefix:
-                    return torch.stack([self.model(clips, w.n_support) for clips in pixels]).float()
+                    return torch.stack([self.model(clips, w.n_support, w.n_way) for clips in pixels]).float()
                 tokens = self.model.prefix(rearrange(pixels, "e b t c h w -> (e b) t c h w"))
             tokens = rearrange(tokens, "(e b) t n d -> e b t n d", e=episodes)
-            return self.adapt(tokens, w.n_support).float()
+            return self.adapt(tokens, w.n_support, w.n_way).float()
 
     def loss(self) -> Tensor:
         """Cross-entropy of one step's episodes."""

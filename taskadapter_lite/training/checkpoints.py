@@ -27,7 +27,9 @@ FORMAT = "taskadapter_lite checkpoint 1"
 OLD_AGGREGATION = "prototype"  # of every metric, when files did not name it
 KEEP_LAST = 2  # training checkpoints that a run's folder keeps
 _CHECKSUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-_SHAPED_BY = ("depth", "axes", "ratio", "temporal_embedding")  # must agree; another T is interpolated with a warning
+# What must agree; another T is interpolated with a warning
+_SHAPED_BY = ("depth", "axes", "ratio", "temporal_embedding", "task_frames", "class_mark")
+_SINCE = {"task_frames": "same", "class_mark": False}  # arguments that files of before do not name
 
 
 class CheckpointError(ValueError):
@@ -262,7 +264,7 @@ def _seal(data: bytes) -> bytes:
 
 
 def _check_fits(path: Path, content: dict, model: TaskAdapterViT) -> None:
-    stored, wanted = content["model"], json.loads(json.dumps(model.config))
+    stored, wanted = _SINCE | content["model"], json.loads(json.dumps(model.config))
     for key in _SHAPED_BY:
         if stored.get(key) != wanted.get(key):
             raise CheckpointError(f"{path} holds a model with {key} {stored.get(key)!r}, not {wanted.get(key)!r}")

@@ -196,7 +196,7 @@ class Trainer:
         n_way, k_shot, _ = episodes[0].shape
         with in_precision(self.model.backbone, self.config.precision):
             tokens = torch.stack([self._tokens(e, n) for e, n in zip(episodes, numbers, strict=True)])
-            features = self.model.adapt(tokens, n_way * k_shot)
+            features = self.model.adapt(tokens, n_way * k_shot, n_way)
         query_labels = torch.stack([e.query_labels for e in episodes]).to(self.device, non_blocking=True)
         class_ids = torch.stack([self.labels[e.clips] for e in episodes]).to(self.device, non_blocking=True)
         text = None if self.text is None else self.text[torch.stack([e.classes for e in episodes]).to(self.device)]

@@ -72,6 +72,16 @@ def test_the_published_recipe_sets_model_and_episodes(tmp_path, capsys):
     assert content["metadata"]["run"]["optimizer"] == "sgd"
 
 
+def test_what_task_attention_sees_is_chosen_and_marks_are_trained(tmp_path):
+    switches = ["--axes", "task", "--task-frames", "all", "--class-mark", "--learning-rate", "0.01"]
+    assert main(["train", *SMALL, *SPRITES, *switches, "--out", str(tmp_path)]) == 0
+    content = read_checkpoint(tmp_path / "adapters.safetensors")[1]
+    assert (content["model"]["task_frames"], content["model"]["class_mark"]) == ("all", True)
+    before, after = (read_checkpoint(path)[0]["adapters.adapted.5.marks"] for path in training_checkpoints(tmp_path))
+    moved = (after - before).abs().amax(1)
+    assert moved[:2].min() > 10 * moved[2:].max()  # of two classes; the others only shrink
+
+
 def test_a_dry_run_estimates_and_trains_nothing(tmp_path, capsys):
     assert main(["train", *SMALL, *SPRITES, "--out", str(tmp_path / "run"), "--dry-run"]) == 0
     assert "4 steps of" in capsys.readouterr().out

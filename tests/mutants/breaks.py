@@ -247,8 +247,22 @@ BREAKS = (
     Break(
         "task attention goes without its mask",
         "adapters.py",
-        'self.attend("task", x, mask)',
-        'self.attend("task", x)',
+        'self.attend("task", x, mask, slots)',
+        'self.attend("task", x, None, slots)',
+        "test_adapters.py",
+    ),
+    Break(
+        "the mask of all frames is that of other clips",
+        "adapters.py",
+        "mask.repeat_interleave(T, 0).repeat_interleave(T, 1)",
+        "mask.repeat(T, T)",
+        "test_adapters.py",
+    ),
+    Break(
+        "two clips of one class have the marks of two classes",
+        "adapters.py",
+        "repeat_interleave(n_support // n_way)",
+        "repeat(n_support // n_way)",
         "test_adapters.py",
     ),
     Break(

@@ -142,6 +142,30 @@ def test_the_table_has_seeds_pairs_parameters_and_seconds(tmp_path):
     assert table.loc["Frozen, cosine", "difference"] == 0
 
 
+def test_what_task_attention_sees_is_a_group_that_runs_from_the_command_line(tmp_path):
+    group = [
+        "--group",
+        "what task attention sees",
+        "--n-steps",
+        "2",
+        "--seeds",
+        "0",
+        "--k-shot",
+        "1",
+        "--n-episodes",
+        "4",
+    ]
+    assert main(["ladder", *group, "--out", str(tmp_path)]) == 0
+    found = {result.name: result for result in load_results(tmp_path)}
+    seen = {name: (r.config["model"]["task_frames"], r.config["model"]["class_mark"]) for name, r in found.items()}
+    assert seen == {
+        "+ task, inductive, all frames": ("all", False),
+        "+ task, inductive, class mark": ("same", True),
+        "+ task, inductive, both": ("all", True),
+    }
+    assert {result.scope for result in found.values()} == {"inductive"}
+
+
 def test_rungs_are_chosen_by_name_or_by_a_word_of_it():
     names = [r.name for r in RUNGS]
     assert [r.name for r in wanted(RUNGS, ["+ task, inductive"])] == ["+ task, inductive"]

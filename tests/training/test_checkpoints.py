@@ -141,6 +141,8 @@ def test_a_later_format_is_refused_by_name(saved, monkeypatch, tmp_path):
         ({"axes": ("space",)}, "axes"),
         ({"ratio": 0.5}, "ratio"),
         ({"temporal_embedding": None}, "temporal_embedding"),
+        ({"task_frames": "all"}, "task_frames 'same', not 'all'"),
+        ({"class_mark": True}, "class_mark False, not True"),
         ({"seed": 3}, "another backbone"),
     ],
 )
@@ -168,14 +170,21 @@ def test_adapters_of_fewer_frames_are_interpolated_with_a_warning(saved):
 
 
 def test_load_model_builds_what_the_file_describes(tmp_path):
-    model = trained_model(scope="split", axes=("time", "space"))
+    model = trained_model(scope="split", axes=("time", "task"), task_frames="all", class_mark=True)
     path = save_checkpoint(tmp_path / "a.safetensors", model)
     built = load_model(path, tiny_backbone())
     assert built.config == model.config
     clips = torch.rand(4, 3, 3, 16, 16)
-    assert torch.equal(built(clips, 2), model.eval()(clips, 2))
+    assert torch.equal(built(clips, 2, 2), model.eval()(clips, 2, 2))
     with pytest.raises(CheckpointError, match="backbone"):
         load_model(path)  # a random backbone can't be found by name
+
+
+def test_a_file_that_does_not_name_what_task_attention_sees_holds_the_published_choice():
+    path = data_dir() / "task_adapter.safetensors"
+    assert not {"task_frames", "class_mark"} & read_checkpoint(path)[1]["model"].keys()
+    model = load_model(path)
+    assert (model.task_frames, model.class_mark) == ("same", False)
 
 
 def test_full_fine_tuning_stores_the_backbone(tmp_path):
