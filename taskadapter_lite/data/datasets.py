@@ -271,7 +271,14 @@ class SpriteClips(RenderedClips):
     def render(self, indices: list[int]) -> torch.Tensor:
         names = [self.class_names[self.labels[i]] for i in indices]
         numbers = [self.numbers[i] for i in indices]
-        return render_clips(names, numbers, self.seed, self.n_frames, self.size, self.level, self.device).cpu()
+        grounds = self.grounds(indices)
+        made = render_clips(
+            names, numbers, self.seed, self.n_frames, self.size, self.level, self.device, grounds=grounds
+        )
+        return made.cpu()
+
+    def grounds(self, indices: list[int]) -> torch.Tensor | None:
+        """What lies behind some clips, uint8 (B, 3, size, size); None is a pale gradient of their own."""
 
     def _take(self, indices: Sequence[int]) -> Self:
         chosen = super()._take(indices)

@@ -35,6 +35,7 @@ def render_clips(
     level: str = "plain",
     device: str | torch.device = "cpu",
     looks: dict[str, Tensor] | None = None,
+    grounds: Tensor | None = None,
 ) -> Tensor:
     """Render clips of Something-Sprites.
 
@@ -51,6 +52,7 @@ def render_clips(
         looks: any of "hue" (B,) in turns, "shape" and "texture" (B,) int64 numbers in `SHAPES` and `TEXTURES`: what
             the first thing of each clip looks like, instead of drawn at random; and "x" and "y" (B,), both or neither,
             -1 to 1: the place around which everything moves, its ways cut to 0.3 of their length.
+        grounds: uint8 (B, 3, size, size), what lies behind each clip, instead of a pale gradient.
 
     Returns:
         uint8 (B, F, 3, size, size), RGB.
@@ -74,7 +76,8 @@ def render_clips(
         for chunk in rows.split(_CHUNK):
             keys = clip_keys(name, indices[chunk], seed)
             own = {key: values[chunk, None].to(device) for key, values in (looks or {}).items()}
-            clips[chunk] = _render(name, keys, n_frames, size, level, own)
+            ground = None if grounds is None else grounds[chunk].to(device)
+            clips[chunk] = _render(name, keys, n_frames, size, level, own, ground)
     return clips
 
 
@@ -84,10 +87,13 @@ def clip_keys(name: str, indices: Tensor, seed: int) -> Tensor:
     return mix(class_key + indices * _GOLDEN)
 
 
-def _render(name: str, keys: Tensor, n_frames: int, size: int, level: str, looks: dict[str, Tensor]) -> Tensor:
+def _render(
+    name: str, keys: Tensor, n_frames: int, size: int, level: str, looks: dict[str, Tensor], ground: Tensor | None
+) -> Tensor:
     draws = Draws(keys)
     cluttered = level == "cluttered"
-    canvas = _background(draws, size).expand(-1, n_frames, -1, -1).clone()
+    drawn = _background(draws, size)  # always, so that what is drawn after it stays what it is
+    canvas = (drawn if ground is None else ground.flatten(2)[:, None]).expand(-1, n_frames, -1, -1).clone()
     step = (0.03 if cluttered else 0.01) * (draws.uniform(-1, 1, n_frames) + draws.uniform(-1, 1, n_frames))
     shake_x, shake_y = step.cumsum(1), (draws.uniform(-1, 1, n_frames) * step.abs()).cumsum(1)
     stage = Stage(draws, n_frames, looks={key: looks[key] for key in looks.keys() - {"x", "y"}})

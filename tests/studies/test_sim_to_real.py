@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from taskadapter_lite.backbone import load_backbone
+from taskadapter_lite.data.datasets import SpriteClips
 from taskadapter_lite.results import clip_interval
 from taskadapter_lite.studies import sim_to_real
 from taskadapter_lite.studies.sim_to_real import (
@@ -16,6 +17,7 @@ from taskadapter_lite.studies.sim_to_real import (
     TEST,
     VALIDATION,
     JoinedClips,
+    PhotoSprites,
     SimBudget,
     load_sim_to_real,
     open_real,
@@ -98,6 +100,21 @@ def test_joined_clips_are_those_of_their_parts():
     assert torch.equal(both.read(len(both) - 1), both.parts[1].read(len(both.parts[1]) - 1))
     assert torch.equal(both.read(1, 3), both.parts[0].read(1, 3))
     assert len({rung.name for rung in RUNGS}) == len(RUNGS)
+
+
+def test_photos_lie_behind_cluttered_sprites_and_depend_on_the_clip_alone():
+    photos, plain = PhotoSprites("train", 4, 2, 48), SpriteClips("train", 4, 2, size=48, level="cluttered")
+    assert photos.labels == plain.labels
+    assert photos.fingerprint != plain.fingerprint
+    clip, ground = photos[6], photos.grounds([6])[0]
+    assert torch.equal(clip, photos.read_batch([0, 6])[1])
+    same = [(frame == ground).all(0) for frame in clip]
+    assert min(share.float().mean() for share in same) > 0.3  # the photo stands still behind the things
+    things = (clip[0] == plain[6][0]).all(0)
+    assert 0.02 < (things & ~same[0]).float().mean() < 0.7  # and the things are those of the same cluttered clip
+    assert len({tuple(photos.grounds([i]).flatten().tolist()) for i in range(8)}) == 8
+    both = sprites("train", 1, ("plain", "photos"), replace(TINY, size=16))
+    assert [type(part) for part in both.parts] == [SpriteClips, PhotoSprites]
 
 
 def test_an_interval_over_clips_sees_how_few_there_are():
