@@ -12,7 +12,7 @@ from taskadapter_lite.data.which_attribute import ATTRIBUTES
 from taskadapter_lite.results import markdown_table
 from taskadapter_lite.sprites.render import LEVELS
 from taskadapter_lite.studies import ladder
-from taskadapter_lite.studies.attribute_results import draw_dial, draw_rows
+from taskadapter_lite.studies.attribute_results import draw_dial, draw_rows, of_main_setting
 
 HELP = "compare frozen, fine-tuned and adapted models on the same episodes"
 TASK_OPTIONS = ("mix", "frames", "rules", "start", "figures")
@@ -34,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mix", type=float, help="share of episodes whose rule is drawn evenly (default: 1)")
     parser.add_argument("--frames", type=int, help="frames a clip of which-attribute (default: 1)")
     parser.add_argument("--rules", nargs="+", choices=ATTRIBUTES, help="which may count (default: colour form)")
-    text = "folder of an earlier run to go on from: of one frame, or of actions alone where these count beside looks; "
-    text += "for real-training, of sim-to-real"
+    text = "folder of an earlier run to go on from: of clips of one frame; for real-training, of sim-to-real"
     parser.add_argument("--start", type=Path, help=text)
     parser.add_argument("--figures", type=Path, help="folder for pictures of the results of which-attribute")
     parser.add_argument("--real", metavar="DIR", help="folder of real videos (default: $TASKADAPTER_REAL)")
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         title = tasks.title.format(*values)
         print(*([f"\n{title}\n"] if title else []), markdown_table(tasks.table(results, *values)), sep="\n", flush=True)
     if args.figures is not None:
-        main = [r for r in results if r.metadata["mix"] == 1 and r.metadata.get("frames", 1) == 1]
+        main = [r for r in of_main_setting(results) if r.metadata["mix"] == 1]
         draw_rows(main, args.figures / "which_attribute.png")
         if len({r.metadata["mix"] for r in results}) > 1:
             draw_dial(results, args.figures / "which_attribute_dial.png")

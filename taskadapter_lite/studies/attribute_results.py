@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +23,12 @@ PLAIN, WITH_TASK = "Space + joint", "+ task, inductive"
 def load_which_attribute(out: Path) -> Iterator[RunResult]:
     """All results of a folder, in the order of the rows."""
     return saved_results(out, [rung.name for rung in RUNGS])
+
+
+def of_main_setting(results: Iterable[RunResult]) -> list[RunResult]:
+    """Those of clips of one frame with the rules colour and form, whatever the mix."""
+    settings = [(r, (r.metadata.get("frames", 1), tuple(r.metadata.get("rules", RULES)))) for r in results]
+    return [result for result, setting in settings if setting == (1, RULES)]
 
 
 def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
@@ -99,7 +105,8 @@ def draw_dial(results: Sequence[RunResult], path: Path) -> None:
     Raises:
         ValueError: fewer than two mixes.
     """
-    runs = [r for r in results if _is(r, r.name, "unseen values", AS_TRAINED) and r.name in (PLAIN, WITH_TASK)]
+    runs = [r for r in of_main_setting(results) if _is(r, r.name, "unseen values", AS_TRAINED)]
+    runs = [r for r in runs if r.name in (PLAIN, WITH_TASK)]
     mixes = sorted({float(r.metadata["mix"]) for r in runs})
     if len(mixes) < 2:
         raise ValueError(f"the mixes are {mixes}; a curve needs at least two")

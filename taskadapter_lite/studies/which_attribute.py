@@ -49,6 +49,7 @@ DEPTH = 3
 RATES = (1e-3, 3e-3, 1e-2)
 TUNED = ("Space + joint", "+ task, inductive")
 NEUTRAL_SHARE = 0.5  # of training where actions count beside looks: without, the loss stays at that of guessing
+MOSTLY_ACTIONS = 0.5  # the mix of a first training there, or actions are given up for the looks
 PARTS = {"unseen values": ("test", 1_000_001), "seen values": ("train", 1_000_002)}
 
 
@@ -104,7 +105,7 @@ class TaskBudget:
         mix: share of episodes whose rule is drawn evenly, in training and at test; the others have the first rule.
         frames: frames a clip; above 1 every trained row attends over time as well, and all actions occur.
         rules: the attributes that may count.
-        start: folder of an earlier run whose adapters the same row and seed starts from, see `start_from`; None starts
+        start: folder of an earlier run whose adapters of one frame the same row and seed starts from; None starts
             afresh.
         device: where.
     """
@@ -124,13 +125,13 @@ class TaskBudget:
         """What was varied, for names of files."""
         video = f" {self.frames} frames" if self.frames > 1 else ""
         rules = f" {' '.join(self.rules)}" if self.rules != RULES else ""
-        start = " taught actions" if self.taught_actions else ""
-        return f"mix {self.mix:g}{video}{rules}{start}"
+        first = " mostly actions first" if self.actions_beside_looks else ""
+        return f"mix {self.mix:g}{video}{rules}{first}"
 
     @property
-    def taught_actions(self) -> bool:
-        """True where every row starts from a run of the same folder in which actions alone counted."""
-        return self.start is not None and self.frames > 1 and len(self.rules) > 1 and "action" in self.rules
+    def actions_beside_looks(self) -> bool:
+        """True on video where actions are one rule among several: then a row is trained twice, see `learn`."""
+        return self.frames > 1 and len(self.rules) > 1 and "action" in self.rules
 
 
 @dataclass
@@ -229,12 +230,11 @@ def trained_rung(
     name = file_name(f"{rung.name} {budget.setting} seed {seed}")
     folder = out / "trained" / name
     if not (folder / "result.json").exists() or RunResult.load(folder / "result.json").interrupted:
-        if budget.start is not None:
-            start_from(model, budget, rung, seed)
-        _train(model, rung, budget, seed, pool, folder, progress)
+        learn(model, rung, budget, seed, pool, folder, progress)
     training = RunResult.load(folder / "result.json")
     about |= {"training_seconds": round(training.seconds, 1), "training": training.config}
-    about |= {"start": None if budget.start is None else started_from(budget)}
+    about |= {"start": None if budget.start is None else "adapters of the main setting"}
+    about |= {"mostly_actions_first": MOSTLY_ACTIONS if budget.actions_beside_looks else None}
     state = load_checkpoint(folder / "adapters.safetensors", model)["training_state"] or {}
     scorer: str | Scorer = rung.metric
     if METRICS[rung.metric].has_parameters:
@@ -251,29 +251,40 @@ def new_model(rung: TaskRung, budget: TaskBudget) -> TaskAdapterViT:
     return TaskAdapterViT(load_backbone(), depth, T=budget.frames, axes=axes, scope=rung.scope).to(budget.device)
 
 
-def started_from(budget: TaskBudget) -> str:
-    """What results say of the start."""
-    return "tasks in which actions alone count" if budget.taught_actions else "adapters of the main setting"
+def learn(
+    model: TaskAdapterViT, rung: TaskRung, budget: TaskBudget, seed: int, pool: Pool, folder: Path, progress: bool
+) -> None:
+    """Train a row's model, from adapters of one frame where the budget names them.
 
+    Where actions count beside looks, it is trained twice, for `n_steps` each: first in tasks most of which are about
+    actions, then in those of the budget. A head that has parameters starts anew.
 
-def start_from(model: TaskAdapterViT, budget: TaskBudget, rung: TaskRung, seed: int) -> None:
-    """Give a model the adapters that the same row and seed had learnt before; what those have not stays at its start.
-
-    Where actions count beside looks, those of the tasks in which actions alone count; else those of one frame. A head
-    that has parameters starts anew.
+    Raises:
+        KeyboardInterrupt: training was stopped; the next call goes on from there.
     """
-    assert budget.start is not None
-    if budget.taught_actions:
-        earlier, name = replace(budget, rules=("action",), mix=1.0), rung.name
-    else:
-        earlier, name = TaskBudget(), rung.name.removesuffix(", OTAM").removesuffix(", TRX")
-    taught = new_model(rung, earlier)
-    folder = file_name(f"{name} {earlier.setting} seed {seed}")
-    load_checkpoint(budget.start / "trained" / folder / "adapters.safetensors", taught)
+    if budget.start is not None:
+        start_from(model, budget.start, rung, seed)
+    if budget.actions_beside_looks:
+        first = replace(budget, mix=MOSTLY_ACTIONS * budget.mix)
+        if _train(model, rung, first, seed + 100, pool, folder / "mostly_actions", progress).interrupted:
+            raise KeyboardInterrupt
+    if _train(model, rung, budget, seed, pool, folder, progress).interrupted:
+        raise KeyboardInterrupt
+
+
+def start_from(model: TaskAdapterViT, start: Path, rung: TaskRung, seed: int) -> None:
+    """Give a model the adapters that the same row and seed had learnt from clips of one frame, below `start`.
+
+    Attention over time and its embedding stay at their own start.
+    """
+    budget, name = TaskBudget(), rung.name.removesuffix(", OTAM").removesuffix(", TRX")
+    taught = new_model(rung, budget)
+    folder = file_name(f"{name} {budget.setting} seed {seed}")
+    load_checkpoint(start / "trained" / folder / "adapters.safetensors", taught)
     kept = taught.adapter_state()
-    if earlier.frames == 1:
-        del kept["temporal"]
-    model.load_adapter_state(model.adapter_state() | {name: v.to(budget.device) for name, v in kept.items()})
+    del kept["temporal"]
+    device = next(model.parameters()).device
+    model.load_adapter_state(model.adapter_state() | {name: v.to(device) for name, v in kept.items()})
 
 
 def _train(
@@ -287,7 +298,7 @@ def _train(
 ) -> RunResult:
     n_episodes = budget.n_steps * budget.episodes_per_step
     clips = pool.clips("train")
-    neutral = NEUTRAL_SHARE if budget.taught_actions else 0.0
+    neutral = NEUTRAL_SHARE if budget.actions_beside_looks else 0.0
     episodes = AttributeEpisodes(clips, SPEC, n_episodes, seed, budget.rules, budget.mix, neutral)
     config = TrainConfig.recommended(
         n_steps=budget.n_steps,

@@ -22,7 +22,6 @@ from taskadapter_lite.studies.which_attribute import (
     Pool,
     TaskBudget,
     new_model,
-    result_file,
     run_which_attribute,
     start_from,
     trained_rung,
@@ -83,7 +82,8 @@ def test_a_run_that_was_cut_off_is_no_result(tmp_path):
     whole, _, _ = trained_rung(rung, budget, 0, pool, tmp_path / "whole", False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("taskadapter_lite.training.loop._asked_to_stop", stops_after_two)
-        trained_rung(rung, budget, 0, pool, tmp_path, False)
+        with pytest.raises(KeyboardInterrupt):  # and nothing is tested
+            trained_rung(rung, budget, 0, pool, tmp_path, False)
     (folder,) = (tmp_path / "trained").iterdir()
     assert RunResult.load(folder / "result.json").interrupted
     model, _, _ = trained_rung(rung, budget, 0, pool, tmp_path, False)
@@ -146,7 +146,7 @@ def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path
     stills, _, _ = trained_rung(rung, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
     budget = replace(SMALL, frames=4, start=tmp_path)
     video = new_model(rung, budget)
-    start_from(video, budget, rung, 0)
+    start_from(video, tmp_path, rung, 0)
     assert video.axes == ("time", "space", "task", "joint")
     clip = torch.rand(7, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -155,30 +155,32 @@ def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path
     torch.testing.assert_close(four, one.expand(-1, 4, -1), rtol=1e-4, atol=1e-4)
 
 
-def test_tasks_of_actions_and_looks_start_from_tasks_in_which_actions_alone_count(tmp_path, monkeypatch):
-    """A chain of three: stills, actions alone, all rules. Each keeps what the one before has learnt."""
+def test_actions_beside_looks_are_learnt_in_two_parts_that_go_on_from_each_other(tmp_path, monkeypatch):
+    """Stills, then mostly actions, then every rule alike. Each part begins with what the one before has learnt."""
     rung, stills = BY_NAME["+ task, inductive, OTAM"], BY_NAME["+ task, inductive"]
-    trained_rung(stills, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
-    alone = replace(SMALL, frames=4, rules=("action",), start=tmp_path)
-    everything = replace(alone, rules=("action", "colour", "form"))
-    lists = []
-    monkeypatch.setattr(
-        which_attribute, "train", lambda *given, **named: lists.append(given[2]) or train(*given, **named)
-    )
-    taught, _, about = trained_rung(rung, alone, 0, Pool(4, tmp_path, ("action",)), tmp_path, False)
-    assert about["start"] == "adapters of the main setting"
-    for budget in (everything, replace(everything, mix=0.5)):
-        model = new_model(rung, budget)
-        start_from(model, budget, rung, 0)
-        for name, value in taught.adapter_state().items():
-            assert torch.equal(model.adapter_state()[name], value), name
-    files = {
-        result_file(tmp_path, rung, b, "seen values", "as trained", 0)
-        for b in (everything, replace(everything, start=None))
-    }
-    assert len(files) == 2  # neither run takes the other's results for its own
-    trained_rung(rung, everything, 0, Pool(4, tmp_path), tmp_path, False)
-    assert [episodes.neutral for episodes in lists] == [0.0, 0.5]
+    taught, _, _ = trained_rung(stills, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
+    budget = replace(SMALL, frames=4, rules=("action", "colour", "form"), start=tmp_path)
+    calls = []
+
+    def note(model, clips, episodes, config, **given):
+        before = model.adapter_state()
+        result = train(model, clips, episodes, config, **given)
+        calls.append((episodes, before, model.adapter_state()))
+        return result
+
+    monkeypatch.setattr(which_attribute, "train", note)
+    last, _, about = trained_rung(rung, budget, 0, Pool(4, tmp_path, budget.rules), tmp_path, False)
+    assert (about["start"], about["mostly_actions_first"]) == ("adapters of the main setting", 0.5)
+    assert [(episodes.mix, episodes.neutral) for episodes, *_ in calls] == [(0.5, 0.5), (1.0, 0.5)]
+    assert calls[0][0].seed != calls[1][0].seed
+    for name, value in taught.adapter_state().items():
+        assert name == "temporal" or torch.equal(calls[0][1][name], value), name
+    for name, value in calls[0][2].items():
+        assert torch.equal(calls[1][1][name], value), name
+        assert torch.equal(last.adapter_state()[name], calls[1][2][name]), name
+    alone = replace(budget, rules=("action",))
+    trained_rung(rung, alone, 0, Pool(4, tmp_path, alone.rules), tmp_path, False)
+    assert [episodes.neutral for episodes, *_ in calls] == [0.5, 0.5, 0.0]
 
 
 def test_every_weight_of_the_backbone_is_trained_and_comes_back(tmp_path, no_training):
