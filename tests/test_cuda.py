@@ -66,6 +66,17 @@ def test_training_moves_the_adapters_as_on_the_cpu(changes):
     assert last == pytest.approx(first, rel=0.1)
 
 
+def test_masks_and_marks_of_the_switches_are_made_on_the_device():
+    host, device = models(task_frames="all", class_mark=True)
+    device.load_adapter_state(host.adapter_state())
+    clips = ColouredClips().read_batch(range(6))
+    with torch.no_grad():
+        for block in (*host.adapted.values(), *device.adapted.values()):
+            block.task.up.weight.fill_(0.01)
+        expected, found = host(clips, 4, 2), device(clips.to(DEVICE), 4, 2)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_a_compiled_tail_gives_the_same_features():
     _, device = models()
     clips = ColouredClips().read_batch(range(4)).to(DEVICE)
