@@ -11,7 +11,7 @@ Learning (Ren, Triantafillou et al., 2020), on video and with values that traini
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -145,7 +145,7 @@ class AttributeEpisodes(EpisodeList):
         mix: share of episodes whose rule is drawn from all rules evenly; the others have the first rule. 0 is plain
             few-shot learning, 1 makes every rule equally frequent.
         neutral: share of episodes in which nothing misleads: attributes that do not count take one value in the support
-            and another one in all queries.
+            and another one in all queries. Or such a share for each rule that has one, as `{"action": 0.5}`.
 
     Raises:
         ValueError: an unknown rule, a share outside [0, 1], or more classes than an attribute has values.
@@ -159,11 +159,14 @@ class AttributeEpisodes(EpisodeList):
         seed: int,
         rules: Sequence[str] = ("colour", "form"),
         mix: float = 1.0,
-        neutral: float = 0.0,
+        neutral: float | Mapping[str, float] = 0.0,
     ) -> None:
         if unknown := [rule for rule in rules if rule not in ATTRIBUTES]:
             raise ValueError(f"rule {unknown[0]!r} is none of {', '.join(ATTRIBUTES)}")
-        if not rules or not 0 <= mix <= 1 or not 0 <= neutral <= 1:
+        shares = dict(neutral) if isinstance(neutral, Mapping) else dict.fromkeys(rules, neutral)
+        if unknown := [rule for rule in shares if rule not in rules]:
+            raise ValueError(f"neutral names {unknown[0]!r}, which is none of the rules {', '.join(rules)}")
+        if not rules or not 0 <= mix <= 1 or not all(0 <= share <= 1 for share in shares.values()):
             raise ValueError(
                 f"rules is {tuple(rules)}, mix {mix} and neutral {neutral}; at least one rule and shares in [0, 1] are "
                 "needed"
@@ -178,12 +181,13 @@ class AttributeEpisodes(EpisodeList):
             if (found := clips.sizes[ATTRIBUTES.index(rule)]) < spec.n_way:
                 raise ValueError(f"n_way is {spec.n_way}, but {rule} has {found} values here")
         super().__init__(spec, n_episodes, seed)
-        self.clips, self.rules, self.mix, self.neutral = clips, tuple(rules), mix, neutral
+        self.clips, self.rules, self.mix, self.neutral = clips, tuple(rules), mix, shares
 
     def draw(self, rng: np.random.Generator) -> Episode:
         """An episode with a rule of its own."""
         rule = ATTRIBUTES.index(self._rule(rng))
-        misleads = not self.neutral or rng.random() >= self.neutral
+        share = self.neutral.get(ATTRIBUTES[rule], 0.0)
+        misleads = not share or rng.random() >= share
         support, query = self._values(rng, rule, misleads)  # (n_way, attributes) each
         n_way, k_shot, n_query = self.spec.n_way, self.spec.k_shot, self.spec.n_query
         drawn: set[int] = set()

@@ -23,10 +23,11 @@ from taskadapter_lite.results import RunResult
 
 AS_TRAINED, ALONE, OFF = "as trained", "one query alone", "task attention off"
 SAME_RULE, OTHER_RULE = "beside a support of the same rule", "beside a support of the other rule"
-REPLACED = "one support clip replaced"
+REPLACED, NOBODY = "one support clip replaced", "each clip sees itself alone"
 PREDICTIONS = {
     ALONE: "inductive: no answer changes; the other scopes lose",
     OFF: "falls to what adapters without task attention reach, or below",
+    NOBODY: "falls to what adapters without task attention reach, or below",
     SAME_RULE: "falls little: other values, but they tell the same rule",
     OTHER_RULE: "falls to guessing or below: the query is told to keep what misleads it",
     REPLACED: "falls little: four of five clips still tell the rule",
@@ -127,9 +128,29 @@ def beside_other_support(
         seen = [_with_support(e, episodes[j]) for e, j in zip(own, others[start : start + batch_size], strict=True)]
         support = model.adapt(cache.episode_tokens(own), n_support, n_way)[:, :n_support]
         query = model.adapt(cache.episode_tokens(seen), n_support, n_way)[:, n_support:]
-        right = _scores(support, query, n_way).argmax(-1).cpu() == torch.stack([e.query_labels for e in own])
-        accuracies += right.double().mean(-1).tolist()
+        accuracies += _shares(_scores(support, query, n_way), own)
     return accuracies
+
+
+@torch.no_grad()
+def each_clip_alone(
+    model: TaskAdapterViT, cache: PrefixCache, episodes: Sequence[Episode], batch_size: int = 16
+) -> list[float]:
+    """Accuracy of each task when every clip attends to itself alone: the same weights, and nobody to look at."""
+    accuracies = []
+    for start in range(0, len(episodes), batch_size):
+        own = episodes[start : start + batch_size]
+        tokens, n_support = cache.episode_tokens(own), len(own[0].support)
+        features = model.adapt(tokens.flatten(0, 1).unsqueeze(1), 1, 1).unflatten(0, tokens.shape[:2])[:, :, 0]
+        scores = _scores(features[:, :n_support], features[:, n_support:], len(own[0].classes))
+        accuracies += _shares(scores, own)
+    return accuracies
+
+
+def _shares(scores: Tensor, episodes: Sequence[Episode]) -> list[float]:
+    """Share of right answers of each task."""
+    right = scores.argmax(-1).cpu() == torch.stack([e.query_labels for e in episodes])
+    return right.double().mean(-1).tolist()
 
 
 def _with_support(episode: Episode, other: Episode) -> Episode:

@@ -36,22 +36,30 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
 
     Columns: `accuracy`: mean over seeds; `interval`: half width of its 95% interval over the draw of episodes, each
     the mean over seeds; `lowest` and `highest` single seed; `seeds`: how many; `episodes`: of each seed; `by rule`: the
-    accuracy in the tasks of each rule. Queries of a task that are asked alone count as one episode, since they share
-    their support.
+    accuracy in the tasks of each rule; `change`: how many points a control lies above the same seeds as trained, with
+    its 95% interval over tasks. Queries of a task that are asked alone count as one episode, since they share their
+    support.
     """
-    keys = list(dict.fromkeys(_row_key(result) for result in results))
+    same: dict[tuple, list[RunResult]] = {}
+    for result in results:
+        same.setdefault(_row_key(result), []).append(result)
+    tasks = {key: [task_accuracies(result, SPEC.n_way * SPEC.n_query) for result in runs] for key, runs in same.items()}
+    over_seeds = {key: [fmean(task) for task in zip(*runs, strict=True)] for key, runs in tasks.items()}
     rows = []
-    for key in keys:
-        same = [result for result in results if _row_key(result) == key]
-        tasks = [task_accuracies(result, SPEC.n_way * SPEC.n_query) for result in same]
-        means = [100 * fmean(result.accuracies) for result in same]
-        over_seeds = [fmean(task) for task in zip(*tasks, strict=True)]
-        half = accuracy_interval(over_seeds)[1]
-        by_rule = accuracies_by_rule(list(zip(rules_of_tasks(same[0]), over_seeds, strict=True)))
+    for key, runs in same.items():
+        means = [100 * fmean(result.accuracies) for result in runs]
+        half = accuracy_interval(over_seeds[key])[1]
+        by_rule = accuracies_by_rule(list(zip(rules_of_tasks(runs[0]), over_seeds[key], strict=True)))
         words = ", ".join(f"{rule} {accuracy:.1f}" for rule, accuracy in by_rule.items())
-        rows.append((*key, fmean(means), half, min(means), max(means), len(same), len(tasks[0]), words))
+        as_trained = (*key[:-1], AS_TRAINED)
+        change = ""
+        if key != as_trained and len(tasks.get(as_trained, [])) == len(runs):
+            changes = [own - trained for own, trained in zip(over_seeds[key], over_seeds[as_trained], strict=True)]
+            change = "{:.1f} +- {:.1f}".format(*accuracy_interval(changes))
+        numbers = (fmean(means), half, min(means), max(means), len(runs), len(tasks[key][0]), words, change)
+        rows.append((*key, *numbers))
     columns = ["model", "mix", "frames", "rules", "start", "values", "control"]
-    columns += ["accuracy", "interval", "lowest", "highest", "seeds", "episodes", "by rule"]
+    columns += ["accuracy", "interval", "lowest", "highest", "seeds", "episodes", "by rule", "change"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -7,7 +7,7 @@ rules colour and form: a fixed metric that knew both attributes would be right i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,11 +27,13 @@ from taskadapter_lite.studies.attribute_controls import (
     AS_TRAINED,
     CONTROLS,
     NEUTRAL,
+    NOBODY,
     OFF,
     OTHER_RULE,
     REPLACED,
     SAME_RULE,
     beside_other_support,
+    each_clip_alone,
     no_look_misleads,
     one_query_alone,
     one_support_clip_replaced,
@@ -48,8 +50,7 @@ SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=1)
 DEPTH = 3
 RATES = (1e-3, 3e-3, 1e-2)
 TUNED = ("Space + joint", "+ task, inductive")
-NEUTRAL_SHARE = 0.5  # of training where actions count beside looks: without, the loss stays at that of guessing
-MOSTLY_ACTIONS = 0.5  # the mix of a first training there, or actions are given up for the looks
+NEUTRAL_FIRST, NEUTRAL_THEN = 1.0, 0.5  # of the tasks about actions where these count beside looks, see `learn`
 PARTS = {"unseen values": ("test", 1_000_001), "seen values": ("train", 1_000_002)}
 
 
@@ -75,6 +76,7 @@ class TaskRung:
 _ORDER_BLIND, _TASK = ("space", "joint"), ("space", "task", "joint")
 RUNGS = (
     TaskRung("Frozen", ()),
+    TaskRung("Frozen, OTAM", (), metric="otam"),
     TaskRung("Frozen, centred", (), metric="centred"),
     TaskRung("Frozen, ridge", (), metric="ridge"),
     TaskRung("Full fine-tuning", (), trainable="all"),
@@ -125,7 +127,7 @@ class TaskBudget:
         """What was varied, for names of files."""
         video = f" {self.frames} frames" if self.frames > 1 else ""
         rules = f" {' '.join(self.rules)}" if self.rules != RULES else ""
-        first = " mostly actions first" if self.actions_beside_looks else ""
+        first = " neutral actions first" if self.actions_beside_looks else ""
         return f"mix {self.mix:g}{video}{rules}{first}"
 
     @property
@@ -234,7 +236,8 @@ def trained_rung(
     training = RunResult.load(folder / "result.json")
     about |= {"training_seconds": round(training.seconds, 1), "training": training.config}
     about |= {"start": None if budget.start is None else "adapters of the main setting"}
-    about |= {"mostly_actions_first": MOSTLY_ACTIONS if budget.actions_beside_looks else None}
+    neutral = [NEUTRAL_FIRST, NEUTRAL_THEN] if budget.actions_beside_looks else None
+    about |= {"neutral_tasks_about_actions": neutral}
     state = load_checkpoint(folder / "adapters.safetensors", model)["training_state"] or {}
     scorer: str | Scorer = rung.metric
     if METRICS[rung.metric].has_parameters:
@@ -256,8 +259,8 @@ def learn(
 ) -> None:
     """Train a row's model, from adapters of one frame where the budget names them.
 
-    Where actions count beside looks, it is trained twice, for `n_steps` each: first in tasks most of which are about
-    actions, then in those of the budget. A head that has parameters starts anew.
+    Where actions count beside looks, it is trained twice, for `n_steps` each: first nothing misleads in tasks about
+    actions, then in half of them; the looks are asked for as ever. A head that has parameters starts anew.
 
     Raises:
         KeyboardInterrupt: training was stopped; the next call goes on from there.
@@ -265,10 +268,11 @@ def learn(
     if budget.start is not None:
         start_from(model, budget.start, rung, seed)
     if budget.actions_beside_looks:
-        first = replace(budget, mix=MOSTLY_ACTIONS * budget.mix)
-        if _train(model, rung, first, seed + 100, pool, folder / "mostly_actions", progress).interrupted:
+        first = folder / "neutral_actions"
+        if _train(model, rung, budget, seed + 100, pool, first, progress, {"action": NEUTRAL_FIRST}).interrupted:
             raise KeyboardInterrupt
-    if _train(model, rung, budget, seed, pool, folder, progress).interrupted:
+    neutral = {"action": NEUTRAL_THEN} if budget.actions_beside_looks else None
+    if _train(model, rung, budget, seed, pool, folder, progress, neutral).interrupted:
         raise KeyboardInterrupt
 
 
@@ -295,11 +299,11 @@ def _train(
     pool: Pool,
     folder: Path | None,
     progress: bool,
+    neutral: Mapping[str, float] | None = None,
 ) -> RunResult:
     n_episodes = budget.n_steps * budget.episodes_per_step
     clips = pool.clips("train")
-    neutral = NEUTRAL_SHARE if budget.actions_beside_looks else 0.0
-    episodes = AttributeEpisodes(clips, SPEC, n_episodes, seed, budget.rules, budget.mix, neutral)
+    episodes = AttributeEpisodes(clips, SPEC, n_episodes, seed, budget.rules, budget.mix, neutral or {})
     config = TrainConfig.recommended(
         n_steps=budget.n_steps,
         episodes_per_step=budget.episodes_per_step,
@@ -347,9 +351,11 @@ def _tested(
     tested = without_task_attention(model) if control == OFF else model
     result = evaluate(tested, cache, asked, scorer, name=rung.name, progress=progress)
     result.seeds |= {"episodes": episode_seed}
-    if control in (SAME_RULE, OTHER_RULE):
-        start = time.perf_counter()
-        accuracies = beside_other_support(model, cache, episodes, control == SAME_RULE)
+    if control in (SAME_RULE, OTHER_RULE, NOBODY):
+        start, given = time.perf_counter(), (model, cache, episodes)
+        accuracies = (
+            each_clip_alone(*given) if control == NOBODY else beside_other_support(*given, control == SAME_RULE)
+        )
         return with_accuracies(result, accuracies, time.perf_counter() - start)
     return result
 

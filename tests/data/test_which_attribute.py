@@ -78,6 +78,15 @@ def test_in_neutral_episodes_nothing_misleads_and_their_share_is_as_asked(clips,
             assert sorted(support) == sorted(query)
     assert abs(neutral - 200) < 3 * 10
     assert right_share(clips, AttributeEpisodes(clips, SPEC, 50, seed=0, neutral=1.0), [0.0, 0.5, 0.5]) == 1
+    of_form = AttributeEpisodes(clips, SPEC, 400, seed=0, neutral={"form": 0.5})
+    neutral = 0
+    for i in range(400):
+        kinds = len(clips.values[of_form[i].support, 1].unique())
+        if of_form.rule_of(i) == "colour":
+            assert torch.equal(of_form[i].clips, two_rules[i].clips)  # those are as without
+        else:
+            neutral += kinds == 1
+    assert abs(neutral - 100) < 3 * 9
 
 
 def test_the_rule_is_balanced_and_its_share_follows_the_dial(clips, two_rules):
@@ -245,6 +254,8 @@ def test_what_cannot_be_is_refused(clips):
         AttributeEpisodes(clips, SPEC, 1, 0, mix=2)
     with pytest.raises(ValueError, match="neutral -1"):
         AttributeEpisodes(clips, SPEC, 1, 0, neutral=-1)
+    with pytest.raises(ValueError, match="neutral names 'action', which is none of the rules colour, form"):
+        AttributeEpisodes(clips, SPEC, 1, 0, neutral={"action": 0.5})
     with pytest.raises(ValueError, match="part is"):
         AttributeClips("validation")
     with pytest.raises(ValueError, match="n_draws is 3, but 4 clips"):

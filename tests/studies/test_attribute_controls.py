@@ -12,6 +12,7 @@ from taskadapter_lite.model import TaskAdapterViT
 from taskadapter_lite.studies.attribute_controls import (
     beside_other_support,
     companions,
+    each_clip_alone,
     no_look_misleads,
     one_query_alone,
     one_support_clip_replaced,
@@ -55,6 +56,21 @@ def test_without_task_attention_no_clip_sees_another_and_the_model_stays():
     silent = {name for name, adapter in adapters.items() if not adapter(tokens).any()}
     assert silent == {name for name in adapters if name.endswith(".task")}
     assert (len(silent), len(adapters)) == (2, 6)
+
+
+def test_a_clip_alone_has_the_features_of_an_episode_of_its_own(episodes):
+    """And those are others than in the task, and others than with silent adapters."""
+    model, clips = a_model("inductive"), episodes.clips
+    cache, few = PrefixCache(model, clips), episodes[:6]
+    found = each_clip_alone(model, cache, few, batch_size=4)
+    expected = []
+    for e in few:
+        with torch.no_grad():
+            alone = torch.cat([model(clips[i][None], 1) for i in e.clips.tolist()])[:, 0]
+        similar = torch.nn.functional.cosine_similarity(alone[5:, None], alone[None, :5], dim=-1)
+        expected.append((similar.argmax(1) == e.query_labels).double().mean().item())
+    assert found == pytest.approx(expected)
+    assert found != [r for r in evaluate(model, cache, few, "cosine", progress=False).accuracies]
 
 
 def test_a_replaced_support_clip_has_values_of_its_own_and_its_query_is_not_asked(episodes):

@@ -156,7 +156,7 @@ def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path
 
 
 def test_actions_beside_looks_are_learnt_in_two_parts_that_go_on_from_each_other(tmp_path, monkeypatch):
-    """Stills, then mostly actions, then every rule alike. Each part begins with what the one before has learnt."""
+    """Stills, then actions with nothing that misleads, then with it. Each part begins with what the one before learnt."""
     rung, stills = BY_NAME["+ task, inductive, OTAM"], BY_NAME["+ task, inductive"]
     taught, _, _ = trained_rung(stills, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
     budget = replace(SMALL, frames=4, rules=("action", "colour", "form"), start=tmp_path)
@@ -170,8 +170,8 @@ def test_actions_beside_looks_are_learnt_in_two_parts_that_go_on_from_each_other
 
     monkeypatch.setattr(which_attribute, "train", note)
     last, _, about = trained_rung(rung, budget, 0, Pool(4, tmp_path, budget.rules), tmp_path, False)
-    assert (about["start"], about["mostly_actions_first"]) == ("adapters of the main setting", 0.5)
-    assert [(episodes.mix, episodes.neutral) for episodes, *_ in calls] == [(0.5, 0.5), (1.0, 0.5)]
+    assert (about["start"], about["neutral_tasks_about_actions"]) == ("adapters of the main setting", [1.0, 0.5])
+    assert [(episodes.mix, episodes.neutral) for episodes, *_ in calls] == [(1, {"action": 1.0}), (1, {"action": 0.5})]
     assert calls[0][0].seed != calls[1][0].seed
     for name, value in taught.adapter_state().items():
         assert name == "temporal" or torch.equal(calls[0][1][name], value), name
@@ -180,7 +180,7 @@ def test_actions_beside_looks_are_learnt_in_two_parts_that_go_on_from_each_other
         assert torch.equal(last.adapter_state()[name], calls[1][2][name]), name
     alone = replace(budget, rules=("action",))
     trained_rung(rung, alone, 0, Pool(4, tmp_path, alone.rules), tmp_path, False)
-    assert [episodes.neutral for episodes, *_ in calls] == [0.5, 0.5, 0.0]
+    assert [episodes.neutral for episodes, *_ in calls] == [{"action": 1.0}, {"action": 0.5}, {}]
 
 
 def test_every_weight_of_the_backbone_is_trained_and_comes_back(tmp_path, no_training):
