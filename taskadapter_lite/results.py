@@ -141,7 +141,9 @@ def comparison_table(results: Sequence[RunResult], baseline: str | None = None) 
     `seed_sd` is the standard deviation of the seeds' own means. `class_low` and `class_high` bound the mean class
     accuracy for other classes, of which there were `classes` (see `class_interval`), and `clip_low` and `clip_high` the
     accuracy for other clips of the same classes, where results keep their queries (see `clip_interval`). `difference`
-    and `difference_ci95` compare with the baseline episode by episode, which is sharper than comparing two intervals.
+    and `difference_ci95` compare with the baseline episode by episode, which is sharper than comparing two intervals;
+    `difference_clip_low` and `difference_clip_high` bound that difference for other clips, where both rows keep their
+    queries. A difference may hold on these clips (its interval over episodes leaves out 0) and not be shown for others.
 
     Args:
         results: evaluations.
@@ -202,14 +204,21 @@ def _table_row(name: str, runs: list[RunResult], accuracies: np.ndarray, baselin
         confusion = np.sum([run.confusion for run in runs], axis=0)
         low, high = class_interval(confusion.tolist())
         row |= {"classes": int(confusion.any(1).sum()), "class_low": 100 * low, "class_high": 100 * high}
-    if first.queries and not first.variants:
+    if _keep_queries(runs):
         low, high = clip_interval([run.queries for run in runs])
         row |= {"clip_low": 100 * low, "clip_high": 100 * high}
     if baseline is not None:
         _refuse_other_episodes(baseline[0][0], first)
         mean, half_width = accuracy_interval(per_episode - baseline[1].mean(0))
         row |= {"difference": 100 * mean, "difference_ci95": 100 * half_width}
+        if _keep_queries(runs) and _keep_queries(baseline[0]):
+            low, high = clip_interval([run.queries for run in runs], [run.queries for run in baseline[0]])
+            row |= {"difference_clip_low": 100 * low, "difference_clip_high": 100 * high}
     return row
+
+
+def _keep_queries(runs: list[RunResult]) -> bool:
+    return all(run.queries and not run.variants for run in runs)
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -280,8 +289,12 @@ def class_interval(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
     return max(0.0, mean - half_width), min(1.0, mean + half_width)
 
 
-def clip_interval(runs: Sequence[Mapping[str, Sequence]]) -> tuple[float, float]:
+def clip_interval(
+    runs: Sequence[Mapping[str, Sequence]], baseline: Sequence[Mapping[str, Sequence]] | None = None
+) -> tuple[float, float]:
     """95% interval of the accuracy if other clips of the same classes had been there: a bootstrap over clips.
+
+    With a baseline it is the interval of the paired difference: each draw gives both the same clips.
 
     With few clips a class every clip is in many episodes, and an interval over episodes is too narrow. Here clips are
     drawn with replacement; a query counts as often as its own clip was drawn times the mean of how often the support
@@ -289,14 +302,22 @@ def clip_interval(runs: Sequence[Mapping[str, Sequence]]) -> tuple[float, float]
 
     Args:
         runs: `RunResult.queries` of runs on the same episodes, such as training seeds; their answers are averaged.
+        baseline: the same of the row that is subtracted.
 
     Returns:
         (lower end, upper end): percentiles 2.5 and 97.5.
+
+    Raises:
+        ValueError: if there are no queries, or the baseline was asked others.
     """
     clip, support = np.asarray(runs[0]["clip"]), np.asarray(runs[0]["support"])
     right = np.mean([run["right"] for run in runs], axis=0)
     if clip.size == 0:
         raise ValueError("no queries: a bootstrap over clips needs some")
+    if baseline is not None:
+        if any(not np.array_equal(run[key], runs[0][key]) for run in baseline for key in ("clip", "support")):
+            raise ValueError("the baseline answered other queries: a paired difference needs the same ones")
+        right = right - np.mean([run["right"] for run in baseline], axis=0)
     support = support.reshape(len(clip), -1)
     rng, n_clips = np.random.default_rng(0), int(max(clip.max(), support.max())) + 1
     known = np.union1d(clip, support)

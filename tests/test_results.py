@@ -14,6 +14,7 @@ from taskadapter_lite.results import (
     RunResult,
     accuracy_interval,
     class_interval,
+    clip_interval,
     comparison_table,
     environment,
     markdown_table,
@@ -246,6 +247,55 @@ def test_results_of_other_episodes_are_not_paired():
     with pytest.raises(ValueError, match="baseline is 'c'; the rows are a, b"):
         comparison_table([result("a"), result("b")], baseline="c")
     assert len(comparison_table([result("a"), result("b", episodes="e2")])) == 2  # side by side is allowed
+
+
+def on_few_clips(name, clips_right, n=1200):
+    """A run on 8 clips, of which some are always right; an episode has 4 queries."""
+    rng = np.random.default_rng(0)
+    clip = rng.integers(8, size=n)
+    support = (clip + rng.integers(1, 8, size=n)) % 8
+    right = np.isin(clip, clips_right).astype(int)
+    queries = {"clip": clip.tolist(), "support": support[:, None].tolist(), "right": right.tolist()}
+    return result(name, right.reshape(-1, 4).mean(1).tolist(), queries=queries)
+
+
+def test_a_difference_on_one_clip_is_not_shown_for_other_clips():
+    """b is right on one clip more, in every episode that has it; a draw without that clip has no difference."""
+    runs = on_few_clips("a", [0, 1, 2, 3]), on_few_clips("b", [0, 1, 2, 3, 4])
+    row = comparison_table(runs, baseline="a").set_index("name").loc["b"]
+    assert row["difference"] - row["difference_ci95"] > 8  # over episodes: 12.5 points and little doubt
+    assert row["difference_clip_low"] == 0  # (7/8)^8 = 34% of the draws leave that clip out
+    assert 25 < row["difference_clip_high"] < 60
+    wide = row["clip_high"] - row["clip_low"]  # the same draws for both: what they share does not widen the interval
+    assert row["difference_clip_high"] - row["difference_clip_low"] < 0.8 * wide
+
+
+def test_a_paired_interval_over_clips_by_hand(monkeypatch):
+    """Two seeds against a baseline of one, query by query: clips drawn anew, a query counted as often as its clips."""
+    one, two, base = (on_few_clips(n, r, 400) for n, r in (("b", [0, 1, 2, 5]), ("b", [0, 2, 5, 6]), ("a", [0, 1, 3])))
+    monkeypatch.setattr(results, "N_DRAWS", 200)
+    rng, differences = np.random.default_rng(0), []
+    for _ in range(200):
+        drawn = rng.choice(np.arange(8), 8).tolist()
+        total = gained = 0.0
+        for i, (clip, (support,)) in enumerate(zip(base.queries["clip"], base.queries["support"], strict=True)):
+            weight = drawn.count(clip) * drawn.count(support) if clip in drawn else 0
+            total += weight
+            mean = (one.queries["right"][i] + two.queries["right"][i]) / 2
+            gained += weight * (mean - base.queries["right"][i])
+        differences.append(100 * gained / total)
+    row = comparison_table([one, two, base], baseline="a").set_index("name").loc["b"]
+    found = row[["difference_clip_low", "difference_clip_high"]].tolist()
+    assert found == pytest.approx(np.percentile(differences, [2.5, 97.5]).tolist())
+
+
+def test_an_interval_of_a_difference_needs_the_same_queries_on_both_sides():
+    table = comparison_table([on_few_clips("a", [0, 1]), on_few_clips("b", [0])], baseline="a").set_index("name")
+    assert table.loc["a", ["difference_clip_low", "difference_clip_high"]].tolist() == [0, 0]
+    table = comparison_table([on_few_clips("a", [0, 1]), replace(on_few_clips("b", [0]), queries={})], baseline="a")
+    assert math.isnan(table.set_index("name").loc["b", "difference_clip_low"])
+    with pytest.raises(ValueError, match="the baseline answered other queries"):
+        clip_interval([on_few_clips("a", [0]).queries], [on_few_clips("b", [0], n=1000).queries])
 
 
 def test_markdown_shows_each_mean_with_its_interval():
