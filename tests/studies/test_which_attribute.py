@@ -156,7 +156,7 @@ def test_video_starts_from_the_adapters_of_stills_and_adds_time_at_zero(tmp_path
 
 
 def test_actions_beside_looks_are_learnt_in_two_parts_that_go_on_from_each_other(tmp_path, monkeypatch):
-    """Stills, then actions with nothing that misleads, then with it. Each part begins with what the one before learnt."""
+    """Stills, then actions with nothing that misleads, then with it: each part goes on from the one before."""
     rung, stills = BY_NAME["+ task, inductive, OTAM"], BY_NAME["+ task, inductive"]
     taught, _, _ = trained_rung(stills, SMALL, 0, Pool(1, tmp_path), tmp_path, False)
     budget = replace(SMALL, frames=4, rules=("action", "colour", "form"), start=tmp_path)
