@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 BOOK := build/book_tools
 export JUPYTER_PLATFORM_DIRS := 1
-# weights and videos that are not part of the project, where they lie beside it; tests that need them are skipped without
+# weights and videos that are not part of the project, where they lie beside it: tests with a real image model are skipped
+# without the weights; no test needs the videos, which the studies of real videos read
 export TASKADAPTER_WEIGHTS ?= $(abspath $(wildcard ../shared/weights))
 export TASKADAPTER_REAL ?= $(abspath $(wildcard ../shared/real))
 
