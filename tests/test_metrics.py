@@ -351,6 +351,29 @@ def test_feat_starts_as_cosine_of_normalised_prototypes_and_then_looks_at_the_ot
 # ---- decisions
 
 
+def test_decisions_by_hand():
+    """Prototypes (4, 0), (0, 1) and (-1, -1), means of two shots of two frames.
+
+    The first query, (1, 1/2): squared distances 9 + 1/4, 1 + 1/4 and 4 + 9/4; cosines with the axes 2 : 1. It is
+    nearest to the second class, and points along the first. The last, (1, -1): 9 + 1, 1 + 4 and 4 + 0; its cosine is
+    above 0 with the first class alone.
+    """
+    support = torch.tensor(
+        [
+            [[[2.0, 1.0], [4.0, -1.0]], [[5.0, 3.0], [5.0, -3.0]]],  # (3, 0) and (5, 0)
+            [[[1.0, 0.0], [1.0, 2.0]], [[-2.0, 3.0], [0.0, -1.0]]],  # (1, 1) and (-1, 1)
+            [[[-3.0, 0.0], [1.0, 0.0]], [[0.0, -2.0], [-2.0, -2.0]]],  # (-1, 0) and (-1, -2)
+        ]
+    )
+    query = torch.tensor([[[2.0, 0.0], [0.0, 1.0]], [[3.0, 1.0]] * 2, [[-4.0, -2.0], [-2.0, -2.0]], [[1.0, -1.0]] * 2])
+    squared = [[9.25, 1.25, 6.25], [2.0, 9.0, 20.0], [53.0, 18.0, 5.0], [10.0, 5.0, 4.0]]
+    cosines = [[0.8944, 0.4472, -0.9487], [0.9487, 0.3162, -0.8944], [-0.8321, -0.5547, 0.9806], [0.7071, -0.7071, 0.0]]
+    torch.testing.assert_close(-euclidean_scores(support, query), torch.tensor(squared))
+    torch.testing.assert_close(cosine_scores(support, query), torch.tensor(cosines), atol=1e-4, rtol=0)
+    assert euclidean_scores(support, query).argmax(-1).tolist() == [1, 0, 2, 2]
+    assert cosine_scores(support, query).argmax(-1).tolist() == [0, 0, 2, 0]
+
+
 @pytest.mark.parametrize("scores, name", [(euclidean_scores, "euclidean"), (cosine_scores, "cosine")])
 def test_no_decision_differs_from_the_nearest_class_mean(scores, name):
     """As prototypical networks are written elsewhere: labels in any order, a mean a label, the nearest one wins."""
