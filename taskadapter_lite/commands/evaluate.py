@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         pairs=partners(),
         batch_size=args.batch_size,
         workers=args.workers,
-        progress=team.is_main and sys.stderr.isatty(),
+        progress=team.is_main,
         name=args.name or _default_name(args),
         metadata={"part": args.part, "adapters": None if args.adapters is None else str(args.adapters)},
     )
@@ -150,4 +150,6 @@ def _report(result: RunResult, path: Path) -> None:
     if result.pair_accuracy is not None:
         share, half_width = result.pair_accuracy
         print(f"own class, not its reversed partner: {100 * share:.1f} +- {100 * half_width:.1f} % (a coin: 50 %)")
+    if weights := result.config["weights"]:
+        print(f"weights {weights['file']}: {weights['holds']} ({weights['sha256'][:12]})")
     print(f"episodes {result.episodes}, clips {result.dataset}, {result.seconds:.1f} s on {result.device}: {path}")

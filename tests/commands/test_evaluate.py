@@ -52,9 +52,14 @@ def test_evaluate_writes_what_the_library_finds(run_folder, tmp_path, capsys):
     assert found.accuracies == expected.accuracies
     assert (found.scope, found.metric, found.episodes) == ("joint", "otam", expected.episodes)
     assert found.pairs["total"] > 0
-    printed = capsys.readouterr().out
-    assert found.summary() in printed
-    assert found.episodes in printed
+    printed = capsys.readouterr()
+    assert found.summary() in printed.out
+    assert found.episodes in printed.out
+    assert "weights backbone.safetensors: unknown (" in printed.out
+    assert found.config["weights"]["holds"] == "unknown"
+    progress = printed.err.splitlines()  # here, as in a log file, nobody watches: a line at first, and one at last
+    assert "0/6" in progress[0]
+    assert "6/6" in progress[-1]
 
 
 def test_precision_is_passed_on(run_folder, tmp_path):
@@ -218,6 +223,24 @@ def test_adapters_of_another_frame_size_say_so(tmp_path, capsys):
     other = load_backbone(name, pretrained=False, img_size=48)
     with pytest.raises(CheckpointError, match="trained on frames of 32 pixels, but the model takes 48"):
         load_model(tmp_path / "adapters.safetensors", other)
+
+
+def test_weights_of_another_architecture_are_told_to_be_named(tmp_path, capsys):
+    """Without --backbone they are read as the bundled one: the sentence says so, not which tensor differs."""
+    name = "test_vit.r160_in1k"
+    state = load_backbone(name, pretrained=False, img_size=32).state_dict()
+    file = tmp_path / "own.safetensors"
+    save_file({key: value.contiguous() for key, value in state.items()}, file)
+    command = ["evaluate", "--frames", "2", "--out", str(tmp_path / "a.json"), *SMALL, "--weights"]
+    assert main([*command, str(file)]) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert f"--weights {file} does not hold something_sprites" in said
+    assert "say with --backbone whose weights they are" in said
+    assert main([*command, str(file), "--backbone", name, "--size", "32"]) == 0
+    assert main([*command, str(file), "--backbone", "vit_tiny_patch16_224", "--size", "32"]) == 2
+    assert "does not hold the weights of 'vit_tiny_patch16_224'" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "typo.safetensors")]) == 2
+    assert f"{tmp_path / 'typo.safetensors'} is not there" in capsys.readouterr().err
 
 
 def test_compare_prints_the_table(run_folder, tmp_path, capsys):

@@ -7,7 +7,7 @@ from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 
-from taskadapter_lite.backbone import BUNDLED, load_backbone
+from taskadapter_lite.backbone import BUNDLED, OtherArchitecture, load_backbone
 from taskadapter_lite.commands.shared.options import CLIPS_PER_CLASS, FRAMES
 from taskadapter_lite.data.datasets import SpriteClips, bundled_clips, open_dataset
 from taskadapter_lite.data.labelled import LabelledClips
@@ -30,7 +30,15 @@ def open_backbone(args: argparse.Namespace) -> VisionTransformer:
     options = {"img_size": args.size} if args.size and name != BUNDLED else {}
     options |= {"depth": args.backbone_depth} if args.backbone_depth is not None else {}
     if args.weights is not None:
-        backbone = load_backbone(args.weights, architecture=name, **options)
+        try:
+            backbone = load_backbone(args.weights, architecture=name, **options)
+        except OtherArchitecture as error:
+            if args.backbone is not None:
+                raise
+            raise ValueError(
+                f"--weights {args.weights} does not hold {name}, which it is read as without --backbone: say with "
+                "--backbone whose weights they are, for example dinov2_small"
+            ) from error
     else:
         backbone = load_backbone(name, pretrained=not args.random_weights, **options)
     if args.size and args.size != frame_side(backbone):
