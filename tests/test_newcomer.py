@@ -4,51 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from made_videos import make_video
+from newcomer import LINES, SECTION, TINY, lines, make_home
 from PIL import Image
-from safetensors.torch import save_file
 
 import taskadapter_lite as ta
 from taskadapter_lite.__main__ import main
-from taskadapter_lite.backbone import load_backbone
-
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("## Your own videos")[2].partition("\n## ")[0]
-LINES = [line.partition("#")[0].split()[1:] for line in SECTION.splitlines() if line.startswith("taskadapter-lite")]
-TINY = {
-    "check-data": ["--min-clips", "3", "--frames", "2"],
-    "evaluate": ["--n-way", "2", "--n-episodes", "4"],
-    "train": [
-        "--n-way",
-        "2",
-        "--n-query",
-        "1",
-        "--n-steps",
-        "2",
-        "--validation-episodes",
-        "2",
-        "--views",
-        "1",
-        "--depth",
-        "2",
-    ],
-    "attention": ["--n-way", "2"],
-}
 
 
 @pytest.fixture
 def at_home(tmp_path, monkeypatch) -> Path:
     """A folder with `my_videos`, and $TASKADAPTER_WEIGHTS with two blocks of a ViT-S/14 in float16; no hub."""
-    for part in ("train", "val", "test"):
-        for c in range(2):
-            folder = tmp_path / "my_videos" / part / f"{part} {c}"
-            folder.mkdir(parents=True)
-            for i in range(3):
-                make_video(folder / f"{i}.mp4", n_frames=6, texture=i == c)
-    state = load_backbone("dinov2_small", pretrained=False, img_size=28, depth=2).state_dict()
-    weights = tmp_path / "weights"
-    weights.mkdir()
-    save_file({name: value.half() for name, value in state.items()}, weights / "vit_small_patch14_dinov2.safetensors")
+    weights = make_home(tmp_path)
     monkeypatch.setenv("TASKADAPTER_WEIGHTS", str(weights))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
@@ -57,11 +23,7 @@ def at_home(tmp_path, monkeypatch) -> Path:
 
 def test_each_line_of_the_readme_runs_after_the_one_before(at_home, capsys):
     assert [line[0] for line in LINES] == ["check-data", "evaluate", "train", "evaluate", "attention"]
-    for line in LINES:
-        words = [*line, *TINY[line[0]]]
-        if "--backbone" in line:
-            words += ["--backbone-depth", "2", "--frames", "2"]
-            words[words.index("--size") + 1] = "28"
+    for words in lines():
         assert main(words) == 0, capsys.readouterr()
     said = capsys.readouterr().out
     assert "12 training clips" not in said

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from newcomer import lines, make_home
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
@@ -101,10 +102,10 @@ def python(home: Path) -> Path:
     return home / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def run(home: Path, code: str, *options: str) -> str:
+def run(home: Path, code: str, *options: str, **variables: str) -> str:
     """Run code (or `-m module` with options) with the wheel's interpreter, away from the repository."""
     (home / "elsewhere").mkdir(exist_ok=True)
-    ours = {"XDG_CACHE_HOME": str(home / "cache"), "MPLBACKEND": "agg"}
+    ours = {"XDG_CACHE_HOME": str(home / "cache"), "MPLBACKEND": "agg", **variables}
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TASKADAPTER_DATA")}
     command = [python(home), "-m" if options else "-c", code, *options]
     done = subprocess.run(command, cwd=home / "elsewhere", env=inherited | ours, capture_output=True, text=True)
@@ -160,6 +161,18 @@ def test_assignments_with_a_backbone_run_from_the_wheel(home, name):
     cells = [cell for cell in json.loads(sheet.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
     assert sum("BEGIN SOLUTION" in "".join(cell["source"]) for cell in cells) >= 4
     run(home, "\n\n".join("".join(cell["source"]) for cell in cells))
+
+
+def test_the_readmes_lines_for_ones_own_videos_run_from_the_wheel(home):
+    """As somebody types them who has installed the wheel and has a folder of videos and a file of weights, no more."""
+    folder = home / "elsewhere"
+    weights = make_home(folder)
+    for words in lines():
+        said = run(home, "taskadapter_lite", *words, TASKADAPTER_WEIGHTS=str(weights), HF_HUB_OFFLINE="1")
+        assert ("weights vit_small_patch14_dinov2.safetensors: unknown (" in said) == (words[0] == "evaluate")
+    assert (folder / "runs" / "train" / "adapters.safetensors").is_file()
+    assert (folder / "runs" / "cross_video_attention.png").is_file()
+    assert len(list((folder / "runs" / "evaluate").glob("*.json"))) == 2
 
 
 @pytest.mark.slow
