@@ -50,7 +50,6 @@ SPEC = EpisodeSpec(n_way=5, k_shot=1, n_query=1)
 DEPTH = 3
 RATES = (1e-3, 3e-3, 1e-2)
 TUNED = ("Space + joint", "+ task, inductive")
-NEUTRAL_FIRST, NEUTRAL_THEN = 1.0, 0.5  # of the tasks about actions where these count beside looks, see `learn`
 PARTS = {"unseen values": ("test", 1_000_001), "seen values": ("train", 1_000_002)}
 
 
@@ -236,8 +235,7 @@ def trained_rung(
     training = RunResult.load(folder / "result.json")
     about |= {"training_seconds": round(training.seconds, 1), "training": training.config}
     about |= {"start": None if budget.start is None else "adapters of the main setting"}
-    neutral = [NEUTRAL_FIRST, NEUTRAL_THEN] if budget.actions_beside_looks else None
-    about |= {"neutral_tasks_about_actions": neutral}
+    about |= {"neutral_in_training": neutral_shares(budget)}
     state = load_checkpoint(folder / "adapters.safetensors", model)["training_state"] or {}
     scorer: str | Scorer = rung.metric
     if METRICS[rung.metric].has_parameters:
@@ -259,21 +257,31 @@ def learn(
 ) -> None:
     """Train a row's model, from adapters of one frame where the budget names them.
 
-    Where actions count beside looks, it is trained twice, for `n_steps` each: first nothing misleads in tasks about
-    actions, then in half of them; the looks are asked for as ever. A head that has parameters starts anew.
+    Each part of `neutral_shares` is a training of `n_steps`, which goes on from the one before. A head that has
+    parameters starts anew.
 
     Raises:
         KeyboardInterrupt: training was stopped; the next call goes on from there.
     """
     if budget.start is not None:
         start_from(model, budget.start, rung, seed)
-    if budget.actions_beside_looks:
-        first = folder / "neutral_actions"
-        if _train(model, rung, budget, seed + 100, pool, first, progress, {"action": NEUTRAL_FIRST}).interrupted:
+    *earlier, last = neutral_shares(budget)
+    for i, shares in enumerate(earlier, 1):
+        if _train(model, rung, budget, seed + 100 * i, pool, folder / f"part_{i}", progress, shares).interrupted:
             raise KeyboardInterrupt
-    neutral = {"action": NEUTRAL_THEN} if budget.actions_beside_looks else None
-    if _train(model, rung, budget, seed, pool, folder, progress, neutral).interrupted:
+    if _train(model, rung, budget, seed, pool, folder, progress, last).interrupted:
         raise KeyboardInterrupt
+
+
+def neutral_shares(budget: TaskBudget) -> list[dict[str, float]]:
+    """Share of training tasks in which nothing misleads, rule -> share, for each part of training; not at test.
+
+    With more than two rules the loss stays at that of guessing where every look misleads. Where actions count beside
+    looks, in all tasks about actions, then in half of them; else in half of all tasks.
+    """
+    if budget.actions_beside_looks:
+        return [{"action": 1.0}, {"action": 0.5}]
+    return [dict.fromkeys(budget.rules, 0.5) if len(budget.rules) > 2 else {}]
 
 
 def start_from(model: TaskAdapterViT, start: Path, rung: TaskRung, seed: int) -> None:

@@ -21,6 +21,7 @@ from taskadapter_lite.studies.which_attribute import (
     SPEC,
     Pool,
     TaskBudget,
+    neutral_shares,
     new_model,
     run_which_attribute,
     start_from,
@@ -170,8 +171,9 @@ def test_actions_beside_looks_are_learnt_in_two_parts_that_go_on_from_each_other
 
     monkeypatch.setattr(which_attribute, "train", note)
     last, _, about = trained_rung(rung, budget, 0, Pool(4, tmp_path, budget.rules), tmp_path, False)
-    assert (about["start"], about["neutral_tasks_about_actions"]) == ("adapters of the main setting", [1.0, 0.5])
-    assert [(episodes.mix, episodes.neutral) for episodes, *_ in calls] == [(1, {"action": 1.0}), (1, {"action": 0.5})]
+    neutral = [{"action": 1.0}, {"action": 0.5}]
+    assert (about["start"], about["neutral_in_training"]) == ("adapters of the main setting", neutral)
+    assert [(episodes.mix, episodes.neutral) for episodes, *_ in calls] == [(1, shares) for shares in neutral]
     assert calls[0][0].seed != calls[1][0].seed
     for name, value in taught.adapter_state().items():
         assert name == "temporal" or torch.equal(calls[0][1][name], value), name
@@ -180,7 +182,11 @@ def test_actions_beside_looks_are_learnt_in_two_parts_that_go_on_from_each_other
         assert torch.equal(last.adapter_state()[name], calls[1][2][name]), name
     alone = replace(budget, rules=("action",))
     trained_rung(rung, alone, 0, Pool(4, tmp_path, alone.rules), tmp_path, False)
-    assert [episodes.neutral for episodes, *_ in calls] == [{"action": 1.0}, {"action": 0.5}, {}]
+    assert [episodes.neutral for episodes, *_ in calls] == [*neutral, {}]
+    assert neutral_shares(replace(SMALL, rules=("colour", "form", "place"))) == [
+        {"colour": 0.5, "form": 0.5, "place": 0.5}
+    ]
+    assert neutral_shares(SMALL) == [{}]
 
 
 def test_every_weight_of_the_backbone_is_trained_and_comes_back(tmp_path, no_training):
