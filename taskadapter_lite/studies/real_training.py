@@ -137,7 +137,7 @@ def train_rung(
         seed=seed,
     )
     episodes = EpisodeSampler(clips.labels, TRAINING_SPEC, budget.n_steps, seed, clips.class_names, clips.groups)
-    train(model, clips, episodes, config, cache=out / "tokens", progress=False)
+    train(model, clips, episodes, config, cache=out / "tokens", name=rung.name)
 
 
 def run_real_training(
