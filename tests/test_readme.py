@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from taskadapter_lite.results import RunResult, accuracy_interval, text_interval
-from taskadapter_lite.studies.attribute_controls import OFF, OTHER_RULE, SAME_RULE
-from taskadapter_lite.studies.attribute_results import load_which_attribute, which_attribute_table
+from taskadapter_lite.studies.attribute_controls import NOBODY, OFF, OTHER_RULE, SAME_RULE
+from taskadapter_lite.studies.attribute_results import load_which_attribute, of_main_setting, which_attribute_table
 from taskadapter_lite.studies.ladder import TUNED_RATE, ladder_table, load_results
 
 ROOT = Path(__file__).parents[1]
@@ -182,6 +182,39 @@ def test_more_training_is_quoted_as_well():
     assert "{:.1f} and {:.1f} with one shot, {:.1f} and {:.1f} with five".format(*means[0], *means[1]) in text
 
 
+SWITCHES = {"all frames": (1,), "class mark": (1, 5)}
+
+
+def switch_lines() -> list[str]:
+    """The page's rows of what task attention may see."""
+    lines = []
+    for switch, all_shots in SWITCHES.items():
+        name = f"+ task, inductive, {switch}"
+        for shots in all_shots:
+            row = ladder_table(list(load_results(RESULTS / "ladder")), shots).set_index("name").loc[name]
+            gains = [np.array(differences(name, base, shots, "ladder")) for base in ("+ task, inductive", "+ time")]
+            task, time = ("{:.1f} +- {:.1f}".format(*accuracy_interval(gain.mean(axis=0))) for gain in gains)
+            single = gains[0].mean(axis=1)
+            cells = [switch, str(shots), str(len(single)), f"{row['mean']:.1f} +- {row['ci95']:.1f}", task]
+            lines.append("| " + " | ".join([*cells, f"{single.min():.1f} to {single.max():.1f}", time]) + " |")
+    return lines
+
+
+def test_the_switches_are_those_of_their_files():
+    lines = switch_lines()
+    assert len(lines) == 3
+    assert all(line in PAGE.splitlines() for line in lines)
+    name, gains = "+ task, inductive, class mark", {}
+    for base in ("+ task, inductive", "+ time"):
+        gains[base] = [gain.mean() for shots in (1, 5) for gain in differences(name, base, shots, "ladder")]
+    assert min(gains["+ task, inductive"]) > 0  # "in every seed"
+    said = f"single seeds disagree ({min(gains['+ time']):.1f} to {max(gains['+ time']):.1f})"
+    assert said in " ".join(section("Two switches that the paper has not: not shown to pay over time alone").split())
+    assert (
+        max(gain.mean() for gain in differences("+ task, inductive, all frames", "+ task, inductive", 1, "ladder")) < 0
+    )
+
+
 FOLDERS = {"More training does not change that": "ladder_long", "Clips that are harder to see": "ladder_cluttered"}
 
 
@@ -239,27 +272,65 @@ def test_the_ten_lines_run(monkeypatch):
     assert "2 episodes" in said[0]
 
 
+def main_setting() -> list[RunResult]:
+    """Results of constructed tasks of one frame with the rules colour and form."""
+    return of_main_setting(load_which_attribute(RESULTS / "which_attribute"))
+
+
 def constructed() -> pd.DataFrame:
     """The table of constructed tasks on unseen values, by model and control."""
-    table = which_attribute_table(list(load_which_attribute(RESULTS / "which_attribute")))
+    table = which_attribute_table(main_setting())
     return table[(table["values"] == "unseen values") & (table["mix"] == 1)].set_index(["model", "control"])
 
 
 def by_seed(model: str, control: str = "as trained", mix: float = 1) -> list[float]:
     """Accuracy of each training seed on unseen values, in percent."""
     wanted = {"rung": model, "control": control, "values": "unseen values", "mix": mix}
-    runs = [r for r in load_which_attribute(RESULTS / "which_attribute") if wanted.items() <= r.metadata.items()]
+    runs = [r for r in main_setting() if wanted.items() <= r.metadata.items()]
     return [100 * fmean(r.accuracies) for r in sorted(runs, key=lambda r: r.seeds["training"])]
 
 
+def cells_of(row: pd.Series, *rules: str) -> str:
+    """A row of the page's table: accuracy, single seeds, and the tasks of each rule."""
+    by_rule = dict(part.rsplit(" ", 1) for part in row["by rule"].split(", "))
+    cells = [row["model"], row["values"], row["control"], str(row["seeds"])]
+    cells += [f"{row['accuracy']:.1f} +- {row['interval']:.1f}", f"{row['lowest']:.1f} to {row['highest']:.1f}"]
+    return "| " + " | ".join([*cells, *(by_rule.get(rule, "-") for rule in rules)])
+
+
+def main_lines() -> list[str]:
+    """Rows of the table of the main setting, with what each control changes."""
+    rows = which_attribute_table(main_setting())
+    rows = rows[rows["mix"] == 1]
+    return [f"{cells_of(row, 'colour', 'form')} | {row['change'] or '-'} |" for _, row in rows.iterrows()]
+
+
+def lines_of(frames: int, *rules: str) -> list[str]:
+    """Rows of another setting's table; those of the same tasks in one look are among them."""
+    rows = which_attribute_table(list(load_which_attribute(RESULTS / "which_attribute")))
+    neutral = rows["control"] == NO_LOOK
+    asked = (rows["rules"] == " or ".join(rules)) & ~neutral
+    asked |= neutral if len(rules) > 1 and "action" in rules else False
+    rows = rows[asked & (rows["frames"] == frames)]
+    return [f"{cells_of(row, *(rules if len(rules) > 1 else ()))} |" for _, row in rows.iterrows()]
+
+
+ALL_RULES, PLACES, NO_LOOK = ("action", "colour", "form"), ("colour", "form", "place"), "no look misleads"
+SETTINGS = [(1, *PLACES), (4, "action"), (4, *ALL_RULES)]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_tables_of_other_settings_are_those_of_their_files(setting):
+    lines = lines_of(*setting)
+    assert len(lines) >= 5
+    assert all(line in CONSTRUCTED.splitlines() for line in lines)
+
+
 def test_the_rows_of_constructed_tasks_are_those_of_their_files():
-    table = which_attribute_table(list(load_which_attribute(RESULTS / "which_attribute")))
-    rows = [
-        f"| {row.model} | {row.values} | {row.control} | {row.seeds} | {row.accuracy:.1f} +- {row.interval:.1f} | "
-        f"{row.lowest:.1f} | {row.highest:.1f} |"
-        for row in table[(table["mix"] == 1) & (table["frames"] == 1)].itertuples()
-    ]
-    assert [line for line in CONSTRUCTED.splitlines() if re.match(r"\| (Frozen|Full|Space|\+)(?!.*OTAM)", line)] == rows
+    written = CONSTRUCTED.splitlines()
+    others = {line for setting in SETTINGS for line in lines_of(*setting)}
+    models = re.compile(r"\| (Frozen|Full|Space|\+)")
+    assert [line for line in written if models.match(line) and line not in others] == main_lines()
     table = constructed()
     for model in ("+ task, inductive", "Space + joint"):
         row = table.loc[(model, "as trained")]
@@ -285,50 +356,49 @@ def test_controls_go_where_the_page_says():
     assert all(o > s > r > f > 20 for o, s, r, f in zip(own, same, replaced, other, strict=True))
 
 
-FROM_STILLS, FROM_ACTIONS = "adapters of the main setting", "tasks in which actions alone count"
-
-
-def video_rows() -> dict[tuple[str, str, str, str], dict[str, str]]:
-    """(what was learnt before, model, values, control) -> the cells of that row of the page: interval, and by rule."""
-    table = which_attribute_table(list(load_which_attribute(RESULTS / "which_attribute")))
+def rows_of(frames: int, *rules: str) -> dict[tuple[str, str, str], dict[str, float]]:
+    """(model, values, control) -> accuracy and that of each rule, of another setting."""
     found = {}
-    for _, row in table[table["frames"] == 4].iterrows():
-        cells = dict(part.rsplit(" ", 1) for part in row["by rule"].split(", "))
-        cells["interval"] = f"{row['accuracy']:.1f} +- {row['interval']:.1f}"
-        found[(row["start"], row["model"], row["values"], row["control"])] = cells
+    for line in lines_of(frames, *rules):
+        model, values, control, _, accuracy, _, *by_rule = line.strip("| ").split(" | ")
+        shares = [float(cell) if cell != "-" else float("nan") for cell in by_rule]
+        found[(model, values, control)] = dict(zip(rules, shares, strict=False)) | {"all": float(accuracy.split()[0])}
     return found
 
 
-def test_the_tables_of_video_are_those_of_its_files():
-    found = {FROM_STILLS: 0, FROM_ACTIONS: 0}
-    for (start, *names), cells in video_rows().items():
-        rules = [cells.get(rule, "-") for rule in ("action", "colour", "form")] if start == FROM_ACTIONS else []
-        assert "| " + " | ".join([*names, cells["interval"], *rules]) + " |" in CONSTRUCTED.splitlines()
-        found[start] += 1
-    assert found == {FROM_STILLS: 5, FROM_ACTIONS: 9}
+def test_what_is_said_of_three_looks():
+    text, rows = " ".join(CONSTRUCTED.split()), rows_of(1, *PLACES)
+    own, without = (rows[(model, "unseen values", "as trained")] for model in ("+ task, inductive", "Space + joint"))
+    assert f"reaches {own['all']:.1f}, where adapters without it reach {without['all']:.1f}" in text
+    said = "{place:.1f}% of the tasks of place, {form:.1f} of form and {colour:.1f} of colour"
+    assert said.format(**own) in text
+    other, nobody = (rows[("+ task, inductive", "unseen values", control)]["all"] for control in (OTHER_RULE, NOBODY))
+    assert f"it guesses ({other:.1f} and {nobody:.1f})" in text
+    wanted = {"rules": list(PLACES), "rung": "+ task, inductive", "values": "unseen values", "control": "as trained"}
+    runs = [r for r in load_which_attribute(RESULTS / "which_attribute") if wanted.items() <= r.metadata.items()]
+    single = [100 * fmean(r.accuracies) for r in runs]
+    assert "single seeds reach {:.1f}, {:.1f} and {:.1f}".format(*single) in text
+    assert min(single) > without["all"] + 5
 
 
-def test_actions_are_learnt_alone_and_lost_beside_looks():
-    text, rows = " ".join(CONSTRUCTED.split()), video_rows()
-    alone, beside = dict.fromkeys(("+ task, inductive, OTAM", "Space + joint, OTAM")), {}
-    for name in alone:
-        alone[name] = rows[(FROM_STILLS, name, "unseen values", "as trained")]["interval"]
-        beside[name] = rows[(FROM_ACTIONS, name, "unseen values", "as trained")]
-    assert "{} with task attention, {} without".format(*alone.values()) in text
-    with_task, without = beside.values()
-    gain = float(with_task["interval"].split()[0]) - float(without["interval"].split()[0])
-    assert f"ahead by {gain:.1f} points: {with_task['interval']} against {without['interval']}" in text
-    key = (FROM_ACTIONS, "+ task, inductive, OTAM", "unseen values")
-    neutral, off = (rows[(*key, control)] for control in ("no look misleads", OFF))
-    assert f"{with_task['colour']} to {off['colour']} and {with_task['form']} to {off['form']}" in text
-    assert f"{with_task['action']}% where looks mislead and {neutral['action']}% where none does" in text
+def test_what_is_said_of_video():
+    text, alone, beside = " ".join(CONSTRUCTED.split()), rows_of(4, "action"), rows_of(4, *ALL_RULES)
+    with_task, without = "+ task, inductive, OTAM", "Space + joint, OTAM"
+    key = ("unseen values", "as trained")
+    assert f"{alone[(with_task, *key)]['all']:.1f} with task attention, {alone[(without, *key)]['all']:.1f} wit" in text
+    own, plain = beside[(with_task, *key)], beside[(without, *key)]
+    assert f"ahead by {own['all'] - plain['all']:.1f} points: {own['all']:.1f} against {plain['all']:.1f}" in text
+    off, neutral = (beside[(with_task, "unseen values", control)] for control in (OFF, NO_LOOK))
+    assert f"{own['colour']:.1f} to {off['colour']:.1f} and {own['form']:.1f} to {off['form']:.1f}%" in text
+    assert f"{own['action']:.1f}% where looks mislead and {neutral['action']:.1f}% where none does" in text
+    assert own["action"] < 5
 
 
 def test_what_heads_on_the_support_reach_is_said():
     text, runs = " ".join(CONSTRUCTED.split()), {}
-    for result in load_which_attribute(RESULTS / "which_attribute"):
+    for result in main_setting():
         wanted = {"mix": 1, "values": "unseen values", "control": "as trained"}
-        if wanted.items() <= result.metadata.items() and result.metadata.get("frames", 1) == 1:
+        if wanted.items() <= result.metadata.items():
             runs.setdefault(result.name, []).append(100 * np.array(result.accuracies))
     own, without, gains = np.array(runs["+ task, inductive"]), np.mean(runs["Space + joint"]), []
     for name, said in (("ridge", "a ridge regression fitted on it reaches {}"), ("FEAT", "class prototypes (FEAT) {}")):
@@ -343,22 +413,43 @@ def test_what_heads_on_the_support_reach_is_said():
     assert f"there is {without:.1f}" in text
 
 
-@pytest.mark.parametrize("mix", [0, 0.25, 0.5, 1])
-def test_the_table_of_shares_is_that_of_the_files(mix):
+SHARES = (0, 0.25, 0.5, 0.75, 1)
+
+
+def share_gain(mix: float) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracies without task attention and the gain of it, (seeds, tasks), at a share of tasks whose rule is drawn."""
     wanted = {"mix": mix, "values": "unseen values", "control": "as trained"}
-    found = [r for r in load_which_attribute(RESULTS / "which_attribute") if wanted.items() <= r.metadata.items()]
-    runs = {r.name: 100 * np.array(r.accuracies) for r in found if r.seeds["training"] == 0}
-    own, without = runs["+ task, inductive"], runs["Space + joint"]
-    mean, half = accuracy_interval(own - without)
-    row = f"| {100 * mix:g}% | {without.mean():.1f} | {own.mean():.1f} | {mean:.1f} +- {half:.1f} |"
-    assert row in CONSTRUCTED
-    if mix < 1:  # both trust the colour; what is beyond that, in words
-        fixed = 100 - 50 * mix
-        assert abs(without.mean() - fixed) < 2
-        assert abs(own.mean() - fixed) < 2.5
+    runs: dict[str, dict] = {}
+    for r in main_setting():
+        if wanted.items() <= r.metadata.items():
+            runs.setdefault(r.name, {})[r.seeds["training"]] = 100 * np.array(r.accuracies)
+    own, without = (
+        np.array([run for _, run in sorted(runs[n].items())]) for n in ("+ task, inductive", "Space + joint")
+    )
+    return without, own - without
+
+
+def share_line(mix: float) -> str:
+    """The page's row of a share."""
+    without, gain = share_gain(mix)
+    mean, half = accuracy_interval(gain.mean(axis=0))
+    cells = [f"{100 * mix:g}%", str(len(gain)), f"{without.mean():.1f}", f"{(without + gain).mean():.1f}"]
+    return "| " + " | ".join([*cells, f"{mean:.1f} +- {half:.1f}"]) + " |"
+
+
+@pytest.mark.parametrize("mix", SHARES)
+def test_the_table_of_shares_is_that_of_the_files(mix):
+    assert share_line(mix) in CONSTRUCTED.splitlines()
+    without, gain = share_gain(mix)
+    if mix <= 0.5:  # both trust the colour; what is beyond that, in words
+        assert abs(without.mean() - (100 - 50 * mix)) < 2
+        assert abs((without + gain).mean() - (100 - 50 * mix)) < 2.5
+    if mix == 0.75:
+        assert f"have parted: {(without + gain).mean():.1f} against {without.mean():.1f}" in " ".join(
+            CONSTRUCTED.split()
+        )
     if mix == 0.5:
-        assert f"by {mean:.1f} points at one half" in " ".join(CONSTRUCTED.split())
-        assert mean > half
+        assert f"by {gain.mean():.1f} points at one half" in " ".join(CONSTRUCTED.split())
 
 
 def test_the_claims_about_constructed_tasks_hold():
@@ -372,9 +463,17 @@ def test_the_claims_about_constructed_tasks_hold():
     assert f"({row.accuracy:.1f} +- {row.interval:.1f}; its rate, {TUNED_RATE}, was not tuned" in " ".join(
         CONSTRUCTED.split()
     )
-    for scope in ("inductive", "split", "joint scope"):  # "takes the gain with it, in every scope and seed"
+    without, more = fmean(by_seed("Space + joint")), []
+    for scope in ("inductive", "split", "joint scope"):  # "the gain goes in every scope and seed"
         name = f"+ task, {scope}"
-        assert max(by_seed(name, "task attention off")) < min(by_seed(name)) - 25
+        assert max(by_seed(name, OFF)) < min(by_seed(name)) - 25
+        more.append(fmean(by_seed(name, OFF)) - without)
+    said = "{:.0f} points more than without task attention, where as much or less was predicted; in scopes `split` and "
+    assert (said + "`joint` it is {:.0f} and {:.0f} points more").format(*more) in text
+    nobody = fmean(by_seed("+ task, inductive", NOBODY))
+    assert f"{nobody:.1f} of {fmean(by_seed('+ task, inductive')):.1f} remain: about the {without:.1f} of" in text
+    assert abs(nobody - without) < 2
+    assert f"Nor does it in training: {fmean(by_seed('Space + joint, centred')):.1f}." in text
     split, joint = ([table.loc[(f"+ task, {scope}", c)].accuracy for c in ("as trained", "one query alone")]
                     for scope in ("split", "joint scope"))  # fmt: skip
     assert f"it falls from {split[0]:.1f} to {split[1]:.1f}" in text
@@ -402,7 +501,8 @@ WITHOUT_MEAN = {  # clips -> with OTAM, and with OTAM minus the clip's mean
 def test_features_read_without_the_clip_s_mean_are_those_of_their_files():
     text, gains = " ".join(section("The same features, read without the clip's mean").split()), []
     for name, files in WITHOUT_MEAN.items():
-        (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| {name} |")]
+        written = section("The same features, read without the clip's mean").splitlines()
+        (row,) = [line for line in written if line.startswith(f"| {name} |")]
         before, after = (RunResult.load(RESULTS / f"{file}.json") for file in files)
         assert before.episodes == after.episodes
         gains.append(accuracy_interval(100 * (np.array(after.accuracies) - np.array(before.accuracies))))

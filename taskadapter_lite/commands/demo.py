@@ -77,7 +77,7 @@ def run_actions(args: argparse.Namespace, device: torch.device) -> None:
 
 
 def run_which_attribute(args: argparse.Namespace, device: torch.device) -> None:
-    """Constructed tasks in which only the support tells what counts; a table of models."""
+    """Constructed tasks in which only the other clips tell what counts; a table of models."""
     results, model = run_in_a_minute(device, args.seed, args.out, args.quick)
     demo.save_with_rows(results[-1], results, args.out / "which_attribute.json")
     demo.draw_two_tasks(results[-1], model, args.out / "which_attribute.png")

@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks",
         choices=TASKS,
         default="plain",
-        help="which-attribute: constructed episodes in which only the support tells what counts; sim-to-real: trained "
-        "on sprites, tested on real videos; real-training: trained on a few classes of those; same-source: pieces of "
-        "one video in support and query; embedding-start: how long its start may be; all take --out, --only, --seeds, "
-        "--device and --table",
+        help="which-attribute: constructed episodes in which only the other clips tell what counts; sim-to-real: "
+        "trained on sprites, tested on real videos; real-training: trained on a few classes of those; same-source: "
+        "pieces of one video in support and query; embedding-start: how long its start may be; all take --out, --only, "
+        "--seeds, --device and --table",
     )
     parser.add_argument("--mix", type=float, help="share of episodes whose rule is drawn evenly (default: 1)")
     parser.add_argument("--frames", type=int, help="frames a clip of which-attribute (default: 1)")

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from taskadapter_lite import figures
 from taskadapter_lite.data.which_attribute import AttributeEpisodes
 from taskadapter_lite.results import RunResult, accuracy_interval, saved_results
-from taskadapter_lite.studies.attribute_controls import AS_TRAINED, task_accuracies
+from taskadapter_lite.studies.attribute_controls import AS_TRAINED, NEUTRAL, task_accuracies
 from taskadapter_lite.studies.which_attribute import PARTS, RULES, RUNGS, SPEC, Pool
 
 PLAIN, WITH_TASK = "Space + joint", "+ task, inductive"
@@ -51,10 +51,9 @@ def which_attribute_table(results: Sequence[RunResult]) -> pd.DataFrame:
         half = accuracy_interval(over_seeds[key])[1]
         by_rule = accuracies_by_rule(list(zip(rules_of_tasks(runs[0]), over_seeds[key], strict=True)))
         words = ", ".join(f"{rule} {accuracy:.1f}" for rule, accuracy in by_rule.items())
-        as_trained = (*key[:-1], AS_TRAINED)
-        change = ""
-        if key != as_trained and len(tasks.get(as_trained, [])) == len(runs):
-            changes = [own - trained for own, trained in zip(over_seeds[key], over_seeds[as_trained], strict=True)]
+        before, after, change = over_seeds.get((*key[:-1], AS_TRAINED), []), over_seeds[key], ""
+        if key[-1] not in (AS_TRAINED, NEUTRAL) and len(before) == len(after):
+            changes = [own - trained for own, trained in zip(after, before, strict=True)]
             change = "{:.1f} +- {:.1f}".format(*accuracy_interval(changes))
         numbers = (fmean(means), half, min(means), max(means), len(runs), len(tasks[key][0]), words, change)
         rows.append((*key, *numbers))
