@@ -251,7 +251,20 @@ def test_the_leak_is_that_of_its_files(scope):
         assert "({:.1f}, {:.1f} and {:.1f} by seed)".format(*abs(lost.mean(axis=1))) in text
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/results/README.md"])
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/results/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_table_is_one_for_every_reader(page):
+    """Its second line is the rule under the head, and every row has as many cells."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, rule, *rows = (line.replace("`|`", "").split("|") for line in table.splitlines())
+        assert all(re.fullmatch(r" ?:?-+:? ?", cell) for cell in rule[1:-1]), head
+        assert {len(row) for row in (rule, *rows)} == {len(head)}, head
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         if not link.startswith("http"):
