@@ -95,11 +95,6 @@ RUNGS = (
     Rung("Embedding starts at zero", {"axes": ALL, "temporal_std": 0.0}, group="start"),
     Rung("+ task, inductive, all frames", {"axes": ALL, "task_frames": "all"}, group="what task attention sees"),
     Rung("+ task, inductive, class mark", {"axes": ALL, "class_mark": True}, group="what task attention sees"),
-    Rung(
-        "+ task, inductive, both",
-        {"axes": ALL, "task_frames": "all", "class_mark": True},
-        group="what task attention sees",
-    ),
     *(Rung(f"L = {depth}", {"axes": ALL, "depth": depth}, group="depth") for depth in (1, 2, 3, 5, 6)),
     *(Rung(f"{n} queries a class", {"axes": ALL}, n_query=n, group="queries") for n in (1, 5)),
     Rung("4 episodes a step", {"axes": ALL}, {"episodes_per_step": 4}, group="recipe"),

@@ -161,7 +161,6 @@ def test_what_task_attention_sees_is_a_group_that_runs_from_the_command_line(tmp
     assert seen == {
         "+ task, inductive, all frames": ("all", False),
         "+ task, inductive, class mark": ("same", True),
-        "+ task, inductive, both": ("all", True),
     }
     assert {result.scope for result in found.values()} == {"inductive"}
 
