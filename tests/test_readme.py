@@ -407,6 +407,20 @@ def test_what_is_said_of_video():
     assert own["action"] < 5
 
 
+def test_the_rates_on_values_of_validation_are_said():
+    folder, text = RESULTS / "which_attribute" / "learning_rates", " ".join(CONSTRUCTED.split())
+    tried = {}
+    for name in ("with_task_inductive", "space_with_joint"):
+        files = [folder / f"{name}_mix_1_{rate}.json" for rate in ("0.001", "0.003", "0.01")]
+        tried[name] = 100 * np.array([RunResult.load(file).accuracies for file in files])
+        assert "{:.1f}, {:.1f} and {:.1f}".format(*tried[name].mean(axis=1)) in text
+    mean, half = accuracy_interval(tried["with_task_inductive"][2] - tried["with_task_inductive"][1])
+    assert f"not shown to be better ({mean:.1f} +- {half:.1f})" in text
+    assert mean < half
+    both = tried["with_task_inductive"][1].mean(), by_seed("+ task, inductive")[0]
+    assert "({:.1f} against {:.1f}, the same model)".format(*both) in text
+
+
 def test_what_heads_on_the_support_reach_is_said():
     text, runs = " ".join(CONSTRUCTED.split()), {}
     for result in main_setting():
