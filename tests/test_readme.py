@@ -394,11 +394,23 @@ def test_what_is_said_of_three_looks():
     assert min(single) > without["all"] + 5
 
 
+def single_run(frames: int, rules: tuple[str, ...], rung: str) -> np.ndarray:
+    """Accuracies in percent of one run as trained on unseen values."""
+    wanted = {"frames": frames, "rules": list(rules), "rung": rung, "values": "unseen values", "control": "as trained"}
+    runs = [r for r in load_which_attribute(RESULTS / "which_attribute") if wanted.items() <= r.metadata.items()]
+    assert len(runs) == 1, wanted
+    return 100 * np.array(runs[0].accuracies)
+
+
 def test_what_is_said_of_video():
     text, alone, beside = " ".join(CONSTRUCTED.split()), rows_of(4, "action"), rows_of(4, *ALL_RULES)
     with_task, without = "+ task, inductive, OTAM", "Space + joint, OTAM"
     key = ("unseen values", "as trained")
     assert f"{alone[(with_task, *key)]['all']:.1f} with task attention, {alone[(without, *key)]['all']:.1f} wit" in text
+    trx = [single_run(4, ("action",), name) for name in ("+ task, inductive, TRX", "Space + joint, TRX")]
+    mean, half = accuracy_interval(trx[0] - trx[1])
+    assert "{:.1f} and {:.1f} (paired: {:.1f} +- {:.1f}, not".format(*(t.mean() for t in trx), mean, half) in text
+    assert abs(mean) < half
     own, plain = beside[(with_task, *key)], beside[(without, *key)]
     assert f"ahead by {own['all'] - plain['all']:.1f} points: {own['all']:.1f} against {plain['all']:.1f}" in text
     off, neutral = (beside[(with_task, "unseen values", control)] for control in (OFF, NO_LOOK))
