@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 import pandas as pd
@@ -417,6 +417,31 @@ def test_what_is_said_of_video():
     assert f"{own['colour']:.1f} to {off['colour']:.1f} and {own['form']:.1f} to {off['form']:.1f}%" in text
     assert f"{own['action']:.1f}% where looks mislead and {neutral['action']:.1f}% where none does" in text
     assert own["action"] < 5
+
+
+def step_lines() -> list[str]:
+    """One line a size and way of the benchmark with the ViT-S/14: medians of its rounds."""
+    lines = []
+    for size in (112, 224):
+        report = json.loads((RESULTS / f"benchmark_vit_small_{size}.json").read_text(encoding="utf-8"))
+        (run,) = report["runs"]
+        assert (run["workload"]["size"], run["workload"]["depth"], report["threads"]) == (size, 2, 2)
+        for row in run["rows"]:
+            train, evaluate = (median(row["seconds"][what]) for what in ("train", "evaluate"))
+            speed_up = f"{row['ratios']['train']['median']:.1f}x"
+            lines.append(f"| {size} px | {row['name']} | {train:.2f} | {speed_up} | {evaluate:.2f} |")
+    return lines
+
+
+def test_what_a_step_costs_is_that_of_its_files():
+    lines = step_lines()
+    assert [line for line in PAGE.splitlines() if re.match(r"\| (112|224) px \|", line)] == lines
+    spent = {tuple(line.strip("| ").split(" | ")[:2]): float(line.split(" | ")[2]) for line in lines}
+    text = " ".join(PAGE.split())
+    assert f"a step at 112 pixels takes {spent['112 px', '+ prefix cache']:.2f} seconds" in text
+    large, fast = spent["224 px", "+ prefix cache"], spent["224 px", "+ bf16, attention not fused"]
+    assert f"At 224 pixels it takes {large:.2f}; bf16 makes that {fast:.2f}." in text
+    assert all(spent[size, "+ 4 episodes a step"] > spent[size, "+ prefix cache"] for size in ("112 px", "224 px"))
 
 
 def test_the_rates_on_values_of_validation_are_said():
