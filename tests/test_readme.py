@@ -394,12 +394,11 @@ def test_what_is_said_of_three_looks():
     assert min(single) > without["all"] + 5
 
 
-def single_run(frames: int, rules: tuple[str, ...], rung: str) -> np.ndarray:
-    """Accuracies in percent of one run as trained on unseen values."""
-    wanted = {"frames": frames, "rules": list(rules), "rung": rung, "values": "unseen values", "control": "as trained"}
+def by_seed_on_video(rung: str, *rules: str) -> np.ndarray:
+    """(seeds, tasks): percent right of clips of four frames, as trained, on unseen values."""
+    wanted = {"frames": 4, "rules": list(rules), "rung": rung, "values": "unseen values", "control": "as trained"}
     runs = [r for r in load_which_attribute(RESULTS / "which_attribute") if wanted.items() <= r.metadata.items()]
-    assert len(runs) == 1, wanted
-    return 100 * np.array(runs[0].accuracies)
+    return 100 * np.array([r.accuracies for r in sorted(runs, key=lambda r: r.seeds["training"])])
 
 
 def test_what_is_said_of_video():
@@ -407,10 +406,16 @@ def test_what_is_said_of_video():
     with_task, without = "+ task, inductive, OTAM", "Space + joint, OTAM"
     key = ("unseen values", "as trained")
     assert f"{alone[(with_task, *key)]['all']:.1f} with task attention, {alone[(without, *key)]['all']:.1f} wit" in text
-    trx = [single_run(4, ("action",), name) for name in ("+ task, inductive, TRX", "Space + joint, TRX")]
-    mean, half = accuracy_interval(trx[0] - trx[1])
-    assert "{:.1f} and {:.1f} (paired: {:.1f} +- {:.1f}, not".format(*(t.mean() for t in trx), mean, half) in text
+    (trx,), (trx_without,) = (by_seed_on_video(name[:-4] + "TRX", "action") for name in (with_task, without))
+    mean, half = accuracy_interval(trx - trx_without)
+    assert f"{trx.mean():.1f} and {trx_without.mean():.1f} (paired: {mean:.1f} +- {half:.1f}, not" in text
     assert abs(mean) < half
+    one_rule = (by_seed_on_video(with_task, "action") - by_seed_on_video(without, "action")).mean(axis=1)
+    assert "differ by {:.1f}, {:.1f} and {:.1f} points".format(*one_rule) in text
+    assert min(one_rule) < 0 < max(one_rule)  # "not shown"
+    three_rules = (by_seed_on_video(with_task, *ALL_RULES) - by_seed_on_video(without, *ALL_RULES)).mean(axis=1)
+    assert len(three_rules) == 3
+    assert f"by {min(three_rules):.1f} or more in every seed" in text
     own, plain = beside[(with_task, *key)], beside[(without, *key)]
     assert f"ahead by {own['all'] - plain['all']:.1f} points: {own['all']:.1f} against {plain['all']:.1f}" in text
     off, neutral = (beside[(with_task, "unseen values", control)] for control in (OFF, NO_LOOK))
