@@ -1,5 +1,6 @@
 """The numbers of README and results page are those of the files they name; links lead somewhere."""
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -285,9 +286,24 @@ def test_the_ten_lines_run(monkeypatch):
     assert "2 episodes" in said[0]
 
 
+@functools.cache
+def attribute_results() -> list[RunResult]:
+    """Results of constructed tasks in all settings."""
+    return list(load_which_attribute(RESULTS / "which_attribute"))
+
+
+@functools.cache
 def main_setting() -> list[RunResult]:
-    """Results of constructed tasks of one frame with the rules colour and form."""
-    return of_main_setting(load_which_attribute(RESULTS / "which_attribute"))
+    """Those of one frame with the rules colour and form."""
+    return list(of_main_setting(attribute_results()))
+
+
+def runs_of(results: list[RunResult], rung: str, **asked: object) -> np.ndarray:
+    """(seeds, tasks): percent right of one row on unseen values, as trained where nothing else is asked."""
+    wanted = {"rung": rung, "values": "unseen values", "control": "as trained"} | asked
+    runs = sorted((r for r in results if wanted.items() <= r.metadata.items()), key=lambda r: r.seeds["training"])
+    assert runs, wanted
+    return 100 * np.array([r.accuracies for r in runs])
 
 
 def constructed() -> pd.DataFrame:
@@ -296,11 +312,9 @@ def constructed() -> pd.DataFrame:
     return table[(table["values"] == "unseen values") & (table["mix"] == 1)].set_index(["model", "control"])
 
 
-def by_seed(model: str, control: str = "as trained", mix: float = 1) -> list[float]:
-    """Accuracy of each training seed on unseen values, in percent."""
-    wanted = {"rung": model, "control": control, "values": "unseen values", "mix": mix}
-    runs = [r for r in main_setting() if wanted.items() <= r.metadata.items()]
-    return [100 * fmean(r.accuracies) for r in sorted(runs, key=lambda r: r.seeds["training"])]
+def by_seed(model: str, control: str = "as trained") -> list[float]:
+    """Accuracy of each training seed on unseen values in the main setting, in percent."""
+    return runs_of(main_setting(), model, control=control, mix=1).mean(axis=1).tolist()
 
 
 def cells_of(row: pd.Series, *rules: str) -> str:
@@ -320,7 +334,7 @@ def main_lines() -> list[str]:
 
 def lines_of(frames: int, *rules: str) -> list[str]:
     """Rows of another setting's table; those of the same tasks in one look are among them."""
-    rows = which_attribute_table(list(load_which_attribute(RESULTS / "which_attribute")))
+    rows = which_attribute_table(attribute_results())
     neutral = rows["control"] == NO_LOOK
     asked = (rows["rules"] == " or ".join(rules)) & ~neutral
     asked |= neutral if len(rules) > 1 and "action" in rules else False
@@ -387,18 +401,9 @@ def test_what_is_said_of_three_looks():
     assert said.format(**own) in text
     other, nobody = (rows[("+ task, inductive", "unseen values", control)]["all"] for control in (OTHER_RULE, NOBODY))
     assert f"it guesses ({other:.1f} and {nobody:.1f})" in text
-    wanted = {"rules": list(PLACES), "rung": "+ task, inductive", "values": "unseen values", "control": "as trained"}
-    runs = [r for r in load_which_attribute(RESULTS / "which_attribute") if wanted.items() <= r.metadata.items()]
-    single = [100 * fmean(r.accuracies) for r in runs]
+    single = runs_of(attribute_results(), "+ task, inductive", rules=list(PLACES)).mean(axis=1)
     assert "single seeds reach {:.1f}, {:.1f} and {:.1f}".format(*single) in text
     assert min(single) > without["all"] + 5
-
-
-def by_seed_on_video(rung: str, *rules: str) -> np.ndarray:
-    """(seeds, tasks): percent right of clips of four frames, as trained, on unseen values."""
-    wanted = {"frames": 4, "rules": list(rules), "rung": rung, "values": "unseen values", "control": "as trained"}
-    runs = [r for r in load_which_attribute(RESULTS / "which_attribute") if wanted.items() <= r.metadata.items()]
-    return 100 * np.array([r.accuracies for r in sorted(runs, key=lambda r: r.seeds["training"])])
 
 
 def test_what_is_said_of_video():
@@ -406,14 +411,19 @@ def test_what_is_said_of_video():
     with_task, without = "+ task, inductive, OTAM", "Space + joint, OTAM"
     key = ("unseen values", "as trained")
     assert f"{alone[(with_task, *key)]['all']:.1f} with task attention, {alone[(without, *key)]['all']:.1f} wit" in text
-    (trx,), (trx_without,) = (by_seed_on_video(name[:-4] + "TRX", "action") for name in (with_task, without))
+
+    def on_video(*rules: str, head: str = "OTAM") -> list[np.ndarray]:
+        names = (f"+ task, inductive, {head}", f"Space + joint, {head}")
+        return [runs_of(attribute_results(), name, frames=4, rules=list(rules)) for name in names]
+
+    (trx,), (trx_without,) = on_video("action", head="TRX")
     mean, half = accuracy_interval(trx - trx_without)
     assert f"{trx.mean():.1f} and {trx_without.mean():.1f} (paired: {mean:.1f} +- {half:.1f}, not" in text
     assert abs(mean) < half
-    one_rule = (by_seed_on_video(with_task, "action") - by_seed_on_video(without, "action")).mean(axis=1)
+    one_rule = np.subtract(*on_video("action")).mean(axis=1)
     assert "differ by {:.1f}, {:.1f} and {:.1f} points".format(*one_rule) in text
     assert min(one_rule) < 0 < max(one_rule)  # "not shown"
-    three_rules = (by_seed_on_video(with_task, *ALL_RULES) - by_seed_on_video(without, *ALL_RULES)).mean(axis=1)
+    three_rules = np.subtract(*on_video(*ALL_RULES)).mean(axis=1)
     assert len(three_rules) == 3
     assert f"by {min(three_rules):.1f} or more in every seed" in text
     own, plain = beside[(with_task, *key)], beside[(without, *key)]
@@ -424,7 +434,7 @@ def test_what_is_said_of_video():
     assert own["action"] < 5
 
 
-def step_lines() -> list[str]:
+def cost_lines() -> list[str]:
     """One line a size and way of the benchmark with the ViT-S/14: medians of its rounds."""
     lines = []
     for size in (112, 224):
@@ -439,7 +449,7 @@ def step_lines() -> list[str]:
 
 
 def test_what_a_step_costs_is_that_of_its_files():
-    lines = step_lines()
+    lines = cost_lines()
     assert [line for line in PAGE.splitlines() if re.match(r"\| (112|224) px \|", line)] == lines
     spent = {tuple(line.strip("| ").split(" | ")[:2]): float(line.split(" | ")[2]) for line in lines}
     text = " ".join(PAGE.split())
@@ -464,14 +474,11 @@ def test_the_rates_on_values_of_validation_are_said():
 
 
 def test_what_heads_on_the_support_reach_is_said():
-    text, runs = " ".join(CONSTRUCTED.split()), {}
-    for result in main_setting():
-        wanted = {"mix": 1, "values": "unseen values", "control": "as trained"}
-        if wanted.items() <= result.metadata.items():
-            runs.setdefault(result.name, []).append(100 * np.array(result.accuracies))
-    own, without, gains = np.array(runs["+ task, inductive"]), np.mean(runs["Space + joint"]), []
+    text, gains = " ".join(CONSTRUCTED.split()), []
+    own = runs_of(main_setting(), "+ task, inductive", mix=1)
+    without = runs_of(main_setting(), "Space + joint", mix=1).mean()
     for name, said in (("ridge", "a ridge regression fitted on it reaches {}"), ("FEAT", "class prototypes (FEAT) {}")):
-        head = np.array(runs[f"Space + joint, {name}"])
+        head = runs_of(main_setting(), f"Space + joint, {name}", mix=1)
         assert len(head) == len(own) == 3
         assert said.format(f"{head.mean():.1f}") in text
         mean, half_width = accuracy_interval((own - head).mean(axis=0))
@@ -487,14 +494,7 @@ SHARES = (0, 0.25, 0.5, 0.75, 1)
 
 def share_gain(mix: float) -> tuple[np.ndarray, np.ndarray]:
     """Accuracies without task attention and the gain of it, (seeds, tasks), at a share of tasks whose rule is drawn."""
-    wanted = {"mix": mix, "values": "unseen values", "control": "as trained"}
-    runs: dict[str, dict] = {}
-    for r in main_setting():
-        if wanted.items() <= r.metadata.items():
-            runs.setdefault(r.name, {})[r.seeds["training"]] = 100 * np.array(r.accuracies)
-    own, without = (
-        np.array([run for _, run in sorted(runs[n].items())]) for n in ("+ task, inductive", "Space + joint")
-    )
+    own, without = (runs_of(main_setting(), name, mix=mix) for name in ("+ task, inductive", "Space + joint"))
     return without, own - without
 
 
