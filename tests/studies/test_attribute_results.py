@@ -1,10 +1,16 @@
 """studies/attribute_results.py: the pictures hold the rows and runs of the results."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from taskadapter_lite import figures
 from taskadapter_lite.results import RunResult
-from taskadapter_lite.studies.attribute_results import draw_dial, draw_rows
+from taskadapter_lite.studies.attribute_controls import AS_TRAINED, NEUTRAL, OFF
+from taskadapter_lite.studies.attribute_results import draw_dial, draw_rows, which_attribute_table
+
+SAVED = Path(__file__).parents[2] / "notebooks" / "results" / "which_attribute"
 
 
 def result(name, seed, accuracies, mix=1.0, control="as trained", values="unseen values"):
@@ -43,3 +49,16 @@ def test_the_dial_takes_runs_as_trained_at_each_mix_and_the_best_fixed_metric(tm
     assert list(lines.values()) == [[[0.9], [0.9]], [[0.8], [0.8]]]
     with pytest.raises(ValueError, match="a curve needs at least two"):
         draw_dial(results[1:2], tmp_path / "dial.png")
+
+
+def test_a_control_is_paired_with_the_model_as_trained_and_other_tasks_are_not():
+    """No look misleads: those are tasks of their own, even where there are as many of them."""
+    trained = RunResult.load(SAVED / "space_with_joint_mix_1_unseen_values_as_trained_seed_0.json")
+    half = [right / 2 for right in trained.accuracies]
+    results = [trained] + [
+        replace(trained, accuracies=half, metadata=trained.metadata | {"control": control})
+        for control in (OFF, NEUTRAL)
+    ]
+    change = which_attribute_table(results).set_index("control")["change"]
+    assert change[OFF].startswith(f"{-100 * sum(half) / len(half):.1f} +- ")
+    assert change[AS_TRAINED] == change[NEUTRAL] == ""

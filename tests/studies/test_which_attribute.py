@@ -33,6 +33,7 @@ from taskadapter_lite.training.loop import train
 
 SMALL = TaskBudget(n_steps=2, episodes_per_step=2, n_test=10)
 BY_NAME = {rung.name: rung for rung in RUNGS}
+HEADS = {"OTAM": "otam", "TRX": "trx", "centred": "centred", "ridge": "ridge", "FEAT": "feat"}
 
 
 @pytest.fixture
@@ -43,6 +44,11 @@ def no_training(monkeypatch):
         monkeypatch.setattr(which_attribute, "train", None)
 
     return forbid
+
+
+@pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.name)
+def test_a_row_is_scored_as_its_name_says(rung):
+    assert rung.metric == HEADS.get(rung.name.split(", ")[-1], "cosine")
 
 
 def test_a_run_makes_each_file_once_and_a_table_with_a_row_for_each(tmp_path, no_training):
